@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+/// @file
+/// Recomputation instead of memory, and the entry points of differentiation on tensors.
+#pragma once
+
+#include "grove/autodiff/autodiff.hpp"
+#include "grove/core/tensor.hpp"
+
+namespace grove::inline GROVE_ISA {
+
+/// A tracked tensor with the values of `x`; `sink(tensor<B, T> gradient)` is called during backward.
+template <class B, class T, class Sink>
+tensor<autodiff<B>, T> leaf(autodiff<B>& tape, tensor<B, T> const& x, Sink sink) {
+    B* inner = &tape.inner();
+    shape const extents = x.extents();
+    return {tape, tape.template leaf<T>(x.buffer(), [=](auto const& g) {
+                sink(tensor<B, T>(*inner, g, extents));
+            }), extents};
+}
+/// The values of a tracked tensor, without its history.
+template <class B, class T>
+tensor<B, T> value_of(tensor<autodiff<B>, T> const& x) {
+    return {x.backend().inner(), x.buffer().value, x.extents()};
+}
+template <class B, class T>
+tensor<B, T> value_of(tensor<B, T> const& x) {
+    return x;
+}
+/// The same tensor as a constant: no gradient flows back through it.
+template <class B, class T>
+tensor<autodiff<B>, T> detach(tensor<autodiff<B>, T> const& x) {
+    return {x.backend(), {x.buffer().value}, x.extents()};
+}
+template <class B, class T>
+tensor<B, T> detach(tensor<B, T> const& x) {
+    return x;
+}
+
+/// Runs the tape backwards from `y` with the given ∂L/∂y, and clears it.
+template <class B, class T>
+void backward(tensor<autodiff<B>, T> const& y, tensor<B, T> const& gradient) {
+    require<shape_error>(y.size() == gradient.size(), "backward", "expected a gradient of shape ",
+                         y.extents(), ", got ", gradient.extents());
+    y.backend().backward(y.buffer(), gradient.buffer());
+}
+/// Runs the tape backwards from the scalar loss `y`.
+template <class B, class T>
+void backward(tensor<autodiff<B>, T> const& y) {
+    require<shape_error>(y.size() == 1, "backward", "expected a scalar, got shape ", y.extents());
+    T const one = T(1);
+    B& inner = y.backend().inner();
+    y.backend().backward(y.buffer(), inner.upload(std::span<T const>(&one, 1)));
+}
+
+/// f(x), keeping only x: the intermediates of `f` are recomputed when the gradient is needed. `f` is any
+/// function of a tensor on every backend that returns a std::array of tensors; it is called twice when
+/// learning, so it must not count or draw anything.
+template <class F, class B, class T>
+auto checkpoint(F f, tensor<B, T> const& x) {
+    if constexpr (!is_autodiff<B>) {
+        return f(x);
+    } else {
+        using inner_backend = std::remove_reference_t<decltype(x.backend().inner())>;
+        using inner_tensor = tensor<inner_backend, T>;
+        auto& tape = x.backend();
+        auto& inner = tape.inner();
+        auto const y = f(inner_tensor(inner, x.buffer().value, x.extents()));
+        constexpr std::size_t outputs = std::tuple_size_v<std::remove_cvref_t<decltype(y)>>;
+        std::array<typename inner_tensor::buffer_type, outputs> values;
+        for (std::size_t k = 0; k < outputs; ++k) values[k] = y[k].buffer();
+        auto tracked = tape.tape().template record_joint<T>(
+            values,
+            [=, &tape, &inner](auto const& gradients) {
+                autodiff<inner_backend> nested(inner);
+                auto again = f(leaf(nested, inner_tensor(inner, x.buffer().value, x.extents()),
+                                    [&](inner_tensor const& g) {
+                                        tape.accumulate(x.buffer(), g.buffer());
+                                    }));
+                for (std::size_t k = 0; k < outputs; ++k)
+                    nested.accumulate(again[k].buffer(), gradients[k]);
+                nested.tape().run();
+            },
+            [&inner](auto const& like) {
+                std::vector<T> const zeros(static_cast<std::size_t>(like.size()), T(0));
+                return inner.upload(std::span<T const>(zeros));
+            });
+        std::array<tensor<B, T>, outputs> result;
+        for (std::size_t k = 0; k < outputs; ++k)
+            result[k] = tensor<B, T>(tape, tracked[k], y[k].extents());
+        return result;
+    }
+}
+
+}  // namespace grove::inline GROVE_ISA

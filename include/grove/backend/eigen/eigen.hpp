@@ -1,0 +1,431 @@
+// SPDX-License-Identifier: Apache-2.0
+/// @file
+/// The CPU backend: packs of Eigen's SIMD types, products on them, oneTBB's threads.
+#pragma once
+
+#include "grove/backend/eigen/attention.hpp"
+#include "grove/backend/eigen/parallel.hpp"
+#include "grove/backend/eigen/product.hpp"
+#include "grove/backend/eigen/rows.hpp"
+#include "grove/backend/reference/reference.hpp"
+#include "grove/backend/refinement.hpp"
+
+namespace grove::inline GROVE_ISA {
+
+/// Eigen + oneTBB. Overrides what is worth tuning and inherits the other loops from the reference.
+/// Results have the same bits for every number of threads.
+class eigen_backend : public reference_backend {
+public:
+    template <class T>
+    using buffer = host_buffer<T>;
+
+    /// `threads` = 0 takes all that the machine has.
+    explicit eigen_backend(int threads = 0) : arena_(threads) {}
+
+    static std::string name() { return "eigen"; }
+    int threads() const { return arena_.threads(); }
+
+    template <class Law, class T, class... More>
+    auto map(Law law, index_t rows, index_t columns, operand<buffer<T>> const& first,
+             More const&... more) {
+        constexpr int outputs = law_outputs<Law, T, 1 + sizeof...(More)>;
+        std::array<buffer<T>, outputs> y;
+        for (auto& out : y) out = allocate<T>(rows * columns);
+        auto flat = [&](auto const& o) {
+            return (o.row_stride == columns && o.column_stride == 1) ||
+                   (o.row_stride == 0 && o.column_stride == 0);
+        };
+        if (rows > 1 && flat(first) && (flat(more) && ...)) {  // one long row: no tails
+            columns *= rows;
+            rows = 1;
+        }
+        if (rows == 1) {
+            arena_.parallel(columns, grain_, [&](index_t begin, index_t end) {
+                map_row(law, 0, begin, end, y, columns, first, more...);
+            });
+        } else {
+            arena_.parallel(rows, std::max<index_t>(1, grain_ / (columns + 1)),
+                            [&](index_t begin, index_t end) {
+                                for (index_t i = begin; i < end; ++i)
+                                    map_row(law, i, 0, columns, y, columns, first, more...);
+                            });
+        }
+        return y;
+    }
+    template <class T>
+    buffer<T> reduce_columns(reduction how, buffer<T> const& x, index_t rows, index_t columns) {
+        auto y = allocate<T>(rows);
+        rows_parallel(rows, columns, [&](index_t i) {
+            T const* row = x.data() + i * columns;
+            y.data()[i] = how == reduction::sum ? detail::sum_row(row, columns)
+                                                : detail::max_row(row, columns);
+        });
+        return y;
+    }
+    template <class T>
+    buffer<T> sum_segments(buffer<T> const& x, index_t columns, indices const& offsets) {
+        index_t const segments = offsets.size() - 1;
+        auto y = allocate<T>(segments * columns);
+        columns_parallel<T>(columns, x.size(), [&](index_t j, int count) {
+            for (index_t s = 0; s < segments; ++s) {
+                pack<T> sum;
+                for (index_t i = offsets.data()[s]; i < offsets.data()[s + 1]; ++i)
+                    sum += load_pack(x.data() + i * columns + j, count);
+                store_pack(sum, y.data() + s * columns + j, count);
+            }
+        });
+        return y;
+    }
+    template <class T>
+    buffer<T> gather(buffer<T> const& x, index_t columns, indices const& index) {
+        auto y = allocate<T>(index.size() * columns);
+        check_rows("gather", index, x.size() / std::max<index_t>(columns, 1));
+        rows_parallel(index.size(), columns, [&](index_t i) {
+            std::copy_n(x.data() + index.data()[i] * columns, columns, y.data() + i * columns);
+        });
+        return y;
+    }
+
+    template <class T>
+    buffer<T> matmul(product_shape const& p, buffer<T> const& a, buffer<T> const& b) {
+        auto c = allocate<T>(p.batch * p.m * p.n);
+        auto view_a = [&](index_t s) { return view(a.data() + s * p.m * p.k, p.m, p.k, p.transpose_a); };
+        auto view_b = [&](index_t s) { return view(b.data() + s * p.k * p.n, p.k, p.n, p.transpose_b); };
+        if (p.batch == 1) {
+            product(view_a(0), view_b(0), p.m, p.n, p.k, c.data());
+        } else {
+            arena_.parallel(p.batch, 1, [&](index_t begin, index_t end) {
+                for (index_t s = begin; s < end; ++s)
+                    detail::multiply(view_a(s), view_b(s), p.m, p.n, p.k, c.data() + s * p.m * p.n,
+                                     p.n, false);
+            });
+        }
+        return c;
+    }
+    template <class T>
+    buffer<T> grouped_matmul(grouped_shape const& g, buffer<T> const& x, buffer<T> const& w,
+                             indices const& offsets) {
+        auto y = allocate<T>(g.rows * g.n);
+        constexpr index_t chunk = 64;
+        std::vector<std::array<index_t, 3>> pieces;  // group, first row, rows
+        for (index_t e = 0; e < g.groups; ++e)
+            for (index_t i = offsets.data()[e]; i < offsets.data()[e + 1]; i += chunk)
+                pieces.push_back({e, i, std::min<index_t>(chunk, offsets.data()[e + 1] - i)});
+        index_t const grain = small_product_ / (chunk * g.n * g.k + 1);
+        arena_.parallel(static_cast<index_t>(pieces.size()), grain, [&](index_t begin, index_t end) {
+            for (index_t s = begin; s < end; ++s) {
+                auto const [e, first, rows] = pieces[static_cast<std::size_t>(s)];
+                detail::multiply<T>({x.data() + first * g.k, g.k, 1},
+                                    view(w.data() + e * g.k * g.n, g.k, g.n, g.transpose_b), rows,
+                                    g.n, g.k, y.data() + first * g.n, g.n, false);
+            }
+        });
+        return y;
+    }
+    template <class T>
+    buffer<T> grouped_outer(grouped_shape const& g, buffer<T> const& x, buffer<T> const& y,
+                            indices const& offsets) {
+        auto w = allocate<T>(g.groups * g.k * g.n);
+        arena_.parallel(g.groups, small_product_ / (g.rows * g.n * g.k / g.groups + 1),
+                        [&](index_t begin, index_t end) {
+                            for (index_t e = begin; e < end; ++e) outer(g, x, y, w, e, offsets);
+                        });
+        return w;
+    }
+
+    template <class T>
+    std::array<buffer<T>, 2> rms_norm(buffer<T> const& x, buffer<T> const& w, index_t rows,
+                                      index_t columns, T epsilon) {
+        auto y = allocate<T>(rows * columns), inverse = allocate<T>(rows);
+        rows_parallel(rows, columns, [&](index_t i) {
+            T const* xi = x.data() + i * columns;
+            T const mean = detail::dot_row(xi, xi, columns) / static_cast<T>(columns);
+            T const r = T(1) / math::sqrt(mean + epsilon);
+            inverse.data()[i] = r;
+            for_each_pack<T>(columns, [&](index_t j, int count) {
+                store_pack(load_pack(xi + j, count) * pack<T>(r) * load_pack(w.data() + j, count),
+                           y.data() + i * columns + j, count);
+            });
+        });
+        return {y, inverse};
+    }
+    template <class T>
+    std::array<buffer<T>, 2> rms_norm_backward(buffer<T> const& g, buffer<T> const& x,
+                                               buffer<T> const& w, buffer<T> const& inverse,
+                                               index_t rows, index_t columns) {
+        auto dx = allocate<T>(rows * columns), dw = allocate<T>(columns);
+        rows_parallel(rows, columns, [&](index_t i) {
+            T const *xi = x.data() + i * columns, *gi = g.data() + i * columns;
+            T const r = inverse.data()[i];
+            T const dot = detail::sum_packs<T>(columns, [&](index_t j, int count) {
+                return load_pack(gi + j, count) * load_pack(w.data() + j, count) *
+                       load_pack(xi + j, count);
+            });
+            pack<T> const pull(dot * r * r / static_cast<T>(columns)), scale(r);
+            for_each_pack<T>(columns, [&](index_t j, int count) {
+                pack<T> const gw = load_pack(gi + j, count) * load_pack(w.data() + j, count);
+                store_pack((gw - load_pack(xi + j, count) * pull) * scale,
+                           dx.data() + i * columns + j, count);
+            });
+        });
+        columns_parallel<T>(columns, x.size(), [&](index_t j, int count) {
+            pack<T> sum;
+            for (index_t i = 0; i < rows; ++i)
+                sum += load_pack(g.data() + i * columns + j, count) *
+                       load_pack(x.data() + i * columns + j, count) * pack<T>(inverse.data()[i]);
+            store_pack(sum, dw.data() + j, count);
+        });
+        return {dx, dw};
+    }
+
+    template <class T>
+    buffer<T> swiglu(buffer<T> const& x, index_t rows, index_t columns) {
+        auto y = allocate<T>(rows * columns);
+        rows_parallel(rows, columns, [&](index_t i) {
+            T const* gate = x.data() + i * 2 * columns;
+            for_each_pack<T>(columns, [&](index_t j, int count) {
+                pack<T> const a = load_pack(gate + j, count);
+                store_pack(a * math::sigmoid(a) * load_pack(gate + columns + j, count),
+                           y.data() + i * columns + j, count);
+            });
+        });
+        return y;
+    }
+    template <class T>
+    buffer<T> swiglu_backward(buffer<T> const& g, buffer<T> const& x, index_t rows,
+                              index_t columns) {
+        auto dx = allocate<T>(rows * 2 * columns);
+        rows_parallel(rows, columns, [&](index_t i) {
+            T const* gate = x.data() + i * 2 * columns;
+            T* target = dx.data() + i * 2 * columns;
+            for_each_pack<T>(columns, [&](index_t j, int count) {
+                pack<T> const a = load_pack(gate + j, count), u = load_pack(gate + columns + j, count);
+                pack<T> const gi = load_pack(g.data() + i * columns + j, count);
+                pack<T> const s = math::sigmoid(a), silu = a * s;
+                store_pack(gi * u * (s + silu * (pack<T>(T(1)) - s)), target + j, count);
+                store_pack(gi * silu, target + columns + j, count);
+            });
+        });
+        return dx;
+    }
+
+    template <class T>
+    buffer<T> rope(buffer<T> const& x, buffer<T> const& table, indices const& positions,
+                   index_t heads, index_t dim, bool inverse) {
+        index_t const tokens = positions.size(), half = dim / 2;
+        auto y = allocate<T>(x.size());
+        check_rows("rope", positions, table.size() / dim);
+        rows_parallel(tokens, heads * dim, [&](index_t i) {
+            T const* cosine = table.data() + positions.data()[i] * dim;
+            T const* sine = cosine + half;
+            pack<T> const sign(inverse ? T(-1) : T(1));
+            for (index_t h = 0; h < heads; ++h) {
+                T const* from = x.data() + (i * heads + h) * dim;
+                T* to = y.data() + (i * heads + h) * dim;
+                for_each_pack<T>(half, [&](index_t j, int count) {
+                    pack<T> const a = load_pack(from + j, count), b = load_pack(from + half + j, count);
+                    pack<T> const c = load_pack(cosine + j, count);
+                    pack<T> const s = load_pack(sine + j, count) * sign;
+                    store_pack(a * c - b * s, to + j, count);
+                    store_pack(b * c + a * s, to + half + j, count);
+                });
+            }
+        });
+        return y;
+    }
+
+    template <class T>
+    std::array<buffer<T>, 2> attention(attention_shape const& shape, buffer<T> const& q,
+                                       buffer<T> const& k, buffer<T> const& v,
+                                       indices const& offsets, indices const& key_first,
+                                       indices const& key_counts) {
+        auto out = allocate<T>(q.size());
+        auto log_normalizer = allocate<T>(q.size() / shape.head_dim);
+        each_key_head(shape, q.size(), offsets, key_first, key_counts,
+                      [&](detail::attention_span const& span, index_t head) {
+                          detail::attend(shape, span, head, q.data(), k.data(), v.data(),
+                                         out.data(), log_normalizer.data());
+                      });
+        return {out, log_normalizer};
+    }
+    template <class T>
+    std::array<buffer<T>, 3> attention_backward(attention_shape const& shape, buffer<T> const& g,
+                                                buffer<T> const& q, buffer<T> const& k,
+                                                buffer<T> const& v, buffer<T> const& out,
+                                                buffer<T> const& log_normalizer,
+                                                indices const& offsets, indices const& key_first,
+                                                indices const& key_counts) {
+        auto dq = allocate<T>(q.size()), dk = allocate<T>(k.size()), dv = allocate<T>(v.size());
+        std::fill_n(dk.data(), dk.size(), T(0));
+        std::fill_n(dv.data(), dv.size(), T(0));
+        each_key_head(shape, q.size(), offsets, key_first, key_counts,
+                      [&](detail::attention_span const& span, index_t head) {
+                          detail::attend_backward(shape, span, head, q.data(), k.data(), v.data(),
+                                                  out.data(), log_normalizer.data(), g.data(),
+                                                  dq.data(), dk.data(), dv.data());
+                      });
+        return {dq, dk, dv};
+    }
+
+    template <class T>
+    std::array<buffer<T>, 3> token_statistics(buffer<T> const& logits, index_t vocabulary,
+                                              indices const& targets, T inverse_temperature,
+                                              indices const& kept_offsets, indices const& kept) {
+        index_t const rows = targets.size();
+        auto log_probability = allocate<T>(rows), entropy = allocate<T>(rows);
+        auto log_normalizer = allocate<T>(rows);
+        check_rows("token_statistics", targets, vocabulary);
+        rows_parallel(rows, 4 * vocabulary, [&](index_t i) {
+            T const* row = logits.data() + i * vocabulary;
+            auto const set = kept_set(kept_offsets, kept, i);
+            auto const s = detail::logit_statistics(row, vocabulary, inverse_temperature, set,
+                                                    detail::scratch<T, 6>(vocabulary));
+            log_probability.data()[i] =
+                math::fma(row[targets.data()[i]], inverse_temperature, -s.log_normalizer);
+            entropy.data()[i] = s.entropy;
+            log_normalizer.data()[i] = s.log_normalizer;
+        });
+        return {log_probability, entropy, log_normalizer};
+    }
+    template <class T>
+    buffer<T> token_statistics_backward(buffer<T> const& logits, index_t vocabulary,
+                                        indices const& targets, T inverse_temperature,
+                                        indices const& kept_offsets, indices const& kept,
+                                        buffer<T> const& log_normalizer, buffer<T> const& entropy,
+                                        buffer<T> const& g_log_probability,
+                                        buffer<T> const& g_entropy) {
+        auto dx = allocate<T>(logits.size());
+        rows_parallel(targets.size(), 4 * vocabulary, [&](index_t i) {
+            T const* row = logits.data() + i * vocabulary;
+            T* target = dx.data() + i * vocabulary;
+            auto const set = kept_set(kept_offsets, kept, i);
+            T const gl = g_log_probability.data()[i], ge = g_entropy.data()[i];
+            pack<T> const tau(inverse_temperature), shift(-log_normalizer.data()[i]);
+            pack<T> const h(entropy.data()[i]), pl(gl), pe(ge);
+            for_each_pack<T>(vocabulary, [&](index_t j, int count) {
+                pack<T> const log_p = math::fma(load_pack(row + j, count), tau, shift);
+                store_pack(-math::exp(log_p) * tau * math::fma(pe, log_p + h, pl), target + j, count);
+            });
+            if (!set.empty()) keep_only(target, vocabulary, set, detail::scratch<T, 6>(vocabulary));
+            target[targets.data()[i]] += gl * inverse_temperature;
+        });
+        return dx;
+    }
+
+protected:
+    detail::thread_arena const& arena() const { return arena_; }
+
+private:
+    static constexpr index_t grain_ = 16384;           // numbers below which a loop stays serial
+    static constexpr index_t small_product_ = 131072;  // multiply-adds, likewise
+
+    template <class Body>
+    void rows_parallel(index_t rows, index_t columns, Body&& body) const {
+        arena_.parallel(rows, std::max<index_t>(1, grain_ / (columns + 1)),
+                        [&](index_t begin, index_t end) {
+                            for (index_t i = begin; i < end; ++i) body(i);
+                        });
+    }
+    /// body(first column, columns) in packs, each pack on one thread: sums over rows keep their order.
+    template <class T, class Body>
+    void columns_parallel(index_t columns, index_t work, Body&& body) const {
+        index_t const packs = (columns + pack<T>::size - 1) / pack<T>::size;
+        arena_.parallel(packs, work < grain_ ? packs : 1, [&](index_t begin, index_t end) {
+            for (index_t p = begin; p < end; ++p) {
+                index_t const j = p * pack<T>::size;
+                body(j, static_cast<int>(std::min<index_t>(pack<T>::size, columns - j)));
+            }
+        });
+    }
+    template <class T>
+    static pack<T> load_operand(operand<buffer<T>> const& o, index_t i, index_t j, int count) {
+        T const* at = o.data.data() + i * o.row_stride + j * o.column_stride;
+        return o.column_stride == 0 ? pack<T>(*at) : load_pack(at, count);
+    }
+    template <class Law, class T, std::size_t Outputs, class... Operands>
+    static void map_row(Law const& law, index_t i, index_t begin, index_t end,
+                        std::array<buffer<T>, Outputs>& y, index_t columns,
+                        Operands const&... operands) {
+        for_each_pack<T>(end - begin, [&](index_t at, int count) {
+            index_t const j = begin + at;
+            auto const result = law(load_operand<T>(operands, i, j, count)...);
+            using traits = detail::output_traits<std::remove_const_t<decltype(result)>>;
+            for (std::size_t k = 0; k < Outputs; ++k)
+                store_pack(traits::get(result, static_cast<int>(k)), y[k].data() + i * columns + j,
+                           count);
+        });
+    }
+    template <class T>
+    static detail::matrix_view<T> view(T const* data, index_t rows, index_t columns, bool transposed) {
+        if (transposed) return {data, 1, rows};
+        return {data, columns, 1};
+    }
+    template <class T>
+    void product(detail::matrix_view<T> a, detail::matrix_view<T> b, index_t m, index_t n, index_t k,
+                 T* c) {
+        constexpr index_t panel = detail::panel_columns<T>;
+        if (m * n * k <= small_product_ || threads() == 1) {
+            if (m < detail::pack_rows) return detail::multiply(a, b, m, n, k, c, n, false);
+        } else if (m < detail::pack_rows) {
+            arena_.parallel((n + panel - 1) / panel, 1, [&](index_t begin, index_t end) {
+                index_t const j = begin * panel, width = std::min(n, end * panel) - j;
+                detail::multiply(a, b.from(0, j), m, width, k, c + j, n, false);
+            });
+            return;
+        }
+        auto packed = allocate<T>(detail::packed_size<T>(k, n));
+        arena_.parallel((n + panel - 1) / panel, 1, [&](index_t begin, index_t end) {
+            index_t const j = begin * panel, width = std::min(n, end * panel) - j;
+            detail::fill_panels(b.from(0, j), k, width, packed.data() + j * k);
+        });
+        constexpr index_t chunk = 64;
+        arena_.parallel((m + chunk - 1) / chunk, 1, [&](index_t begin, index_t end) {
+            for (index_t i = begin * chunk; i < std::min(m, end * chunk); i += chunk)
+                detail::multiply_packed(a.from(i, 0), std::min(chunk, m - i), k, packed.data(), n,
+                                        c + i * n, n, false);
+        });
+    }
+    template <class T>
+    void outer(grouped_shape const& g, buffer<T> const& x, buffer<T> const& y, buffer<T>& w,
+               index_t e, indices const& offsets) {
+        index_t const first = offsets.data()[e], rows = offsets.data()[e + 1] - first;
+        auto left = view(x.data() + first * g.k, rows, g.k, false);
+        auto right = view(y.data() + first * g.n, rows, g.n, false);
+        T* target = w.data() + e * g.k * g.n;
+        if (g.transpose_b) {
+            detail::multiply(right.transposed(), left, g.n, g.k, rows, target, g.k, false);
+        } else {
+            detail::multiply(left.transposed(), right, g.k, g.n, rows, target, g.n, false);
+        }
+    }
+    template <class Body>
+    void each_key_head(attention_shape const& shape, index_t work, indices const& offsets,
+                       indices const& key_first, indices const& key_counts, Body&& body) const {
+        index_t const sequences = offsets.size() - 1, heads = shape.key_value_heads;
+        arena_.parallel(sequences * heads, work < grain_ / 16 ? sequences * heads : 1,
+                        [&](index_t begin, index_t end) {
+            for (index_t t = begin; t < end; ++t) {
+                index_t const s = t / heads, first = offsets.data()[s];
+                index_t const queries = offsets.data()[s + 1] - first;
+                if (queries > 0)
+                    body({first, queries, key_first.data()[s], key_counts.data()[s]}, t % heads);
+            }
+        });
+    }
+    static std::span<std::int32_t const> kept_set(indices const& offsets, indices const& kept,
+                                                  index_t i) {
+        if (offsets.size() == 0) return {};
+        auto const begin = offsets.data()[i], end = offsets.data()[i + 1];
+        return {kept.data() + begin, static_cast<std::size_t>(end - begin)};
+    }
+    template <class T>
+    static void keep_only(T* row, index_t size, std::span<std::int32_t const> set, T* work) {
+        std::copy_n(row, size, work);
+        std::fill_n(row, size, T(0));
+        for (auto token : set) row[token] = work[token];
+    }
+
+    detail::thread_arena arena_;
+};
+
+}  // namespace grove::inline GROVE_ISA

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+/// @file
+/// What is computed from one row at a time: sums, softmax statistics, norms. Lanes are combined in one
+/// fixed order, so that a row's bits depend on the row alone.
+#pragma once
+
+#include <span>
+
+#include "grove/core/number.hpp"
+#include "grove/core/shape.hpp"
+
+namespace grove::inline GROVE_ISA::detail {
+
+template <class T>
+T sum_lanes(pack<T> x) {
+    alignas(64) T lanes[pack<T>::size];
+    x.store(lanes);
+    for (int width = pack<T>::size / 2; width > 0; width /= 2)
+        for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
+    return lanes[0];
+}
+template <class T>
+T max_lanes(pack<T> x) {
+    alignas(64) T lanes[pack<T>::size];
+    x.store(lanes);
+    T result = lanes[0];
+    for (T lane : lanes) result = math::max(result, lane);
+    return result;
+}
+
+/// Σ term(i, count) over packs of [0, size); `term` must return zeros in the lanes beyond `count`.
+template <class T, class Term>
+T sum_packs(index_t size, Term&& term) {
+    pack<T> sum;
+    for_each_pack<T>(size, [&](index_t i, int count) { sum += term(i, count); });
+    return sum_lanes(sum);
+}
+template <class T>
+T sum_row(T const* x, index_t size) {
+    return sum_packs<T>(size, [&](index_t i, int count) { return load_pack(x + i, count); });
+}
+template <class T>
+T max_row(T const* x, index_t size) {
+    pack<T> result(x[0]);
+    for_each_pack<T>(size, [&](index_t i, int count) {
+        result = math::max(result, load_pack(x + i, count, x[0]));
+    });
+    return max_lanes(result);
+}
+template <class T>
+T dot_row(T const* x, T const* y, index_t size) {
+    return sum_packs<T>(size, [&](index_t i, int count) {
+        return load_pack(x + i, count) * load_pack(y + i, count);
+    });
+}
+
+/// Turns scores into unnormalised probabilities e^(s·scale − max) in place; returns (max, sum).
+template <class T>
+std::pair<T, T> exponentiate_row(T* scores, index_t size, T scale) {
+    T const top = max_row(scores, size) * scale;
+    pack<T> sum;
+    for_each_pack<T>(size, [&](index_t i, int count) {
+        pack<T> const s = load_pack(scores + i, count, -std::numeric_limits<T>::infinity());
+        pack<T> const p = math::exp(math::fma(s, pack<T>(scale), pack<T>(-top)));
+        store_pack(p, scores + i, count);
+        sum += p;
+    });
+    return {top, sum_lanes(sum)};
+}
+
+/// What a policy needs to know of one row of logits: log Σ e^z and the entropy of softmax(z).
+template <class T>
+struct row_statistics {
+    T log_normalizer;
+    T entropy;
+};
+
+/// Statistics of z = logits · inverse_temperature. Kept tokens only, where `kept` is not empty: the
+/// others have probability zero.
+template <class T>
+row_statistics<T> logit_statistics(T const* logits, index_t size, T inverse_temperature,
+                                   std::span<std::int32_t const> kept, T* work) {
+    T const* z = logits;
+    if (!kept.empty()) {
+        std::fill_n(work, size, -std::numeric_limits<T>::infinity());
+        for (auto token : kept) work[token] = logits[token];
+        z = work;
+    }
+    T const top = max_row(z, size) * inverse_temperature;
+    pack<T> sum, weighted;
+    for_each_pack<T>(size, [&](index_t i, int count) {
+        pack<T> const raw = load_pack(z + i, count, -std::numeric_limits<T>::infinity());
+        pack<T> const d = math::fma(raw, pack<T>(inverse_temperature), pack<T>(-top));
+        pack<T> const e = math::exp(d);
+        sum += e;
+        // 0 · −∞ must count as zero
+        weighted += math::select(e == pack<T>(T(0)), pack<T>(T(0)), e * d);
+    });
+    T const total = sum_lanes(sum), log_total = math::log(total);
+    return {top + log_total, log_total - sum_lanes(weighted) / total};
+}
+
+}  // namespace grove::inline GROVE_ISA::detail
