@@ -3,8 +3,8 @@
 /// Reverse-mode differentiation as a decorator of a backend instance.
 #pragma once
 
-#include <any>
-#include <functional>
+#include <array>
+#include <utility>
 
 #include "grove/autodiff/tape.hpp"
 #include "grove/backend/concept.hpp"
@@ -49,6 +49,14 @@ public:
     template <class T, class Rule>
     buffer<T> record(value<T> y, Rule rule) {
         return tape_.record<T>(std::move(y), std::move(rule));
+    }
+    /// Records several results of one operation; `rule` gets the gradients of all, zeros where nobody
+    /// asked for one.
+    template <class T, std::size_t Count, class Rule>
+    std::array<buffer<T>, Count> record_joint(std::array<value<T>, Count> y, Rule rule) {
+        return tape_.record_joint<T>(std::move(y), std::move(rule), [this](value<T> const& like) {
+            return inner_->template tabulate<T>(zero_law{}, like.size());
+        });
     }
     /// Adds to the gradient of a tracked buffer; ignored for others.
     template <class T>
@@ -96,17 +104,17 @@ public:
         auto y = inner_->map(law, rows, columns, strip(first), strip(more)...);
         constexpr std::size_t outputs = y.size();
         std::array<buffer<T>, outputs> result;
-        if (!(first.data.tracked() || (more.data.tracked() || ...))) {
-            for (std::size_t k = 0; k < outputs; ++k) result[k] = {y[k]};
-            return result;
+        for (std::size_t k = 0; k < outputs; ++k) result[k] = {y[k]};
+        if constexpr (std::is_floating_point_v<T>) {
+            if (first.data.tracked() || (more.data.tracked() || ...))
+                return record_joint<T>(y, [=, this](std::array<value<T>, outputs> const& gradients) {
+                    map_gradient(law, rows, columns, gradients,
+                                 std::array<operand<buffer<T>>, 1 + sizeof...(More)>{first, more...},
+                                 std::make_index_sequence<outputs>(),
+                                 std::make_index_sequence<1 + sizeof...(More)>());
+                });
         }
-        return tape_.record_joint<T>(
-            y, [=, this](std::array<value<T>, outputs> const& gradients) {
-                map_gradient(law, rows, columns, gradients,
-                             std::array<operand<buffer<T>>, 1 + sizeof...(More)>{first, more...},
-                             std::make_index_sequence<outputs>(),
-                             std::make_index_sequence<1 + sizeof...(More)>());
-            }, [this](value<T> const& like) { return zeros_like(like); });
+        return result;
     }
     template <class T, class Law>
     buffer<T> tabulate(Law law, index_t size) {
@@ -333,12 +341,12 @@ public:
         auto y = inner_->token_statistics(logits.value, vocabulary, targets.value,
                                           inverse_temperature, kept_offsets.value, kept.value);
         if (!logits.tracked()) return {buffer<T>{y[0]}, buffer<T>{y[1]}, buffer<T>{y[2]}};
-        auto out = tape_.record_joint<T>(
+        auto out = record_joint<T>(
             std::array{y[0], y[1]}, [=, this](std::array<value<T>, 2> const& g) {
                 accumulate(logits, inner_->token_statistics_backward(
                                        logits.value, vocabulary, targets.value, inverse_temperature,
                                        kept_offsets.value, kept.value, y[2], y[1], g[0], g[1]));
-            }, [this](value<T> const& like) { return zeros_like(like); });
+            });
         return {out[0], out[1], buffer<T>{y[2]}};
     }
     template <class T>
@@ -388,11 +396,6 @@ private:
     template <class T>
     static operand<T> full(T const& x, index_t columns) {
         return {x, columns, 1};
-    }
-    template <class V>
-    V zeros_like(V const& like) {
-        using T = std::remove_cvref_t<decltype(*like.data())>;
-        return inner_->template tabulate<T>(zero_law{}, like.size());
     }
     static strided_view contiguous(index_t offset, index_t size) { return {offset, {size}, {1}}; }
 

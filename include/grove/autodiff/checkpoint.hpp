@@ -68,9 +68,8 @@ auto checkpoint(F f, tensor<B, T> const& x) {
         constexpr std::size_t outputs = std::tuple_size_v<std::remove_cvref_t<decltype(y)>>;
         std::array<typename inner_tensor::buffer_type, outputs> values;
         for (std::size_t k = 0; k < outputs; ++k) values[k] = y[k].buffer();
-        auto tracked = tape.tape().template record_joint<T>(
-            values,
-            [=, &tape, &inner](auto const& gradients) {
+        auto tracked = tape.template record_joint<T>(
+            values, [=, &tape, &inner](auto const& gradients) {
                 autodiff<inner_backend> nested(inner);
                 auto again = f(leaf(nested, inner_tensor(inner, x.buffer().value, x.extents()),
                                     [&](inner_tensor const& g) {
@@ -79,10 +78,6 @@ auto checkpoint(F f, tensor<B, T> const& x) {
                 for (std::size_t k = 0; k < outputs; ++k)
                     nested.accumulate(again[k].buffer(), gradients[k]);
                 nested.tape().run();
-            },
-            [&inner](auto const& like) {
-                std::vector<T> const zeros(static_cast<std::size_t>(like.size()), T(0));
-                return inner.upload(std::span<T const>(zeros));
             });
         std::array<tensor<B, T>, outputs> result;
         for (std::size_t k = 0; k < outputs; ++k)

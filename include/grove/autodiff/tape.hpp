@@ -90,11 +90,11 @@ public:
     void clear() { nodes_.clear(); }
 
 private:
-    struct node {
+    struct entry {
         std::any gradient;
         std::function<void(std::any&)> backward;
     };
-    std::vector<node> nodes_;
+    std::vector<entry> nodes_;
 };
 
 }  // namespace grove::inline GROVE_ISA

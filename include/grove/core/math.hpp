@@ -13,7 +13,7 @@
 namespace grove::inline GROVE_ISA::math {
 
 template <class T>
-concept real = std::is_floating_point_v<T>;
+concept real = std::is_arithmetic_v<T>;
 
 /// `condition ? yes : no`. Both sides are evaluated.
 template <class Condition, class N>

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+/// @file
+/// Causal attention over packed sequences, with fresh or cached keys.
+#pragma once
+
+#include <limits>
+
+#include "grove/ops/create.hpp"
+#include "grove/ops/product.hpp"
+#include "grove/ops/softmax.hpp"
+#include "grove/ops/index.hpp"
+
+namespace grove::inline GROVE_ISA {
+
+/// Which rows belong together. Queries of sequence s are rows offsets[s] … offsets[s+1]; the last of them
+/// sees all of `key_counts[s]` key rows from row `key_first[s]`, the one before sees one less, and so on.
+struct attention_layout {
+    std::vector<std::int32_t> offsets{0};
+    std::vector<std::int32_t> key_first;
+    std::vector<std::int32_t> key_counts;
+
+    index_t sequences() const { return static_cast<index_t>(key_first.size()); }
+    index_t tokens() const { return offsets.back(); }
+
+    /// Adds a sequence of `queries` tokens whose keys are `keys` rows from `first_key`.
+    void add(index_t queries, index_t first_key, index_t keys) {
+        require<shape_error>(queries >= 0 && keys >= queries, "attention_layout",
+                             "expected at least as many keys as queries, got ", keys, " for ",
+                             queries);
+        offsets.push_back(offsets.back() + static_cast<std::int32_t>(queries));
+        key_first.push_back(static_cast<std::int32_t>(first_key));
+        key_counts.push_back(static_cast<std::int32_t>(keys));
+    }
+    /// Sequences of these lengths whose keys are their own tokens.
+    static attention_layout packed(std::vector<std::int32_t> const& lengths) {
+        attention_layout layout;
+        for (auto n : lengths) layout.add(n, layout.tokens(), n);
+        return layout;
+    }
+};
+
+/// `attention` composed from primitives, sequence by sequence.
+template <class B, class T>
+tensor<B, T> attention_composite(attention_shape const& shape, tensor<B, T> const& q,
+                                 tensor<B, T> const& k, tensor<B, T> const& v,
+                                 attention_layout const& layout) {
+    B& b = q.backend();
+    T const scale = T(1) / std::sqrt(static_cast<T>(shape.head_dim));
+    std::vector<tensor<B, T>> outputs;
+    for (std::size_t s = 0; s < layout.key_first.size(); ++s) {
+        index_t const first = layout.offsets[s], n = layout.offsets[s + 1] - first;
+        index_t const m = layout.key_counts[s];
+        if (n == 0) continue;
+        // [n, heads · dim] → [heads, n, dim]; key heads are repeated for their group.
+        auto split = [&](tensor<B, T> const& x, index_t from, index_t rows, index_t heads) {
+            return swap_leading(slice_rows(x, from, rows).reshape({rows, heads, shape.head_dim}));
+        };
+        std::vector<std::int32_t> owner;
+        for (index_t h = 0; h < shape.heads; ++h)
+            owner.push_back(static_cast<std::int32_t>(h / shape.group()));
+        auto const owners = indices_from(b, owner);
+        auto repeat = [&](tensor<B, T> const& x) {
+            auto const heads = split(x, layout.key_first[s], m, shape.key_value_heads);
+            return gather_rows(heads.reshape({shape.key_value_heads, m * shape.head_dim}), owners)
+                .reshape({shape.heads, m, shape.head_dim});
+        };
+        std::vector<T> mask(static_cast<std::size_t>(n * m));
+        for (index_t i = 0; i < n; ++i)
+            for (index_t j = 0; j < m; ++j)
+                mask[static_cast<std::size_t>(i * m + j)] = j <= m - n + i ? T(1) : T(0);
+        auto const scores = affine(matmul(split(q, first, n, shape.heads), repeat(k),
+                                          transpose::no, transpose::yes), scale);
+        auto const masked = map(law::keep_where<T>{-std::numeric_limits<T>::infinity()},
+                                scores.reshape({shape.heads, n * m}), from_host(b, {n * m}, mask));
+        auto const weights = softmax(masked.reshape({shape.heads, n, m}));
+        outputs.push_back(swap_leading(matmul(weights, repeat(v)))
+                              .reshape({n, shape.query_columns()}));
+    }
+    return concatenate_rows(outputs);
+}
+
+/// softmax(q kᵀ / √head_dim) v, causal, grouped queries (Ainslie et al. 2023). q [tokens, heads · dim];
+/// k, v [key rows, key_value_heads · dim]; → [tokens, heads · dim]. Throws shape_error on misfits.
+template <class B, class T>
+tensor<B, T> attention(attention_shape const& shape, tensor<B, T> const& q, tensor<B, T> const& k,
+                       tensor<B, T> const& v, attention_layout const& layout) {
+    require<shape_error>(q.rows() == layout.tokens() && q.columns() == shape.query_columns(),
+                         "attention", "expected queries [", layout.tokens(), ", ",
+                         shape.query_columns(), "], got ", q.extents());
+    require<shape_error>(k.columns() == shape.key_columns() && v.extents() == k.extents(),
+                         "attention", "expected keys and values of ", shape.key_columns(),
+                         " columns, got ", k.extents(), " and ", v.extents());
+    for (std::size_t s = 0; s < layout.key_first.size(); ++s)
+        require<shape_error>(layout.key_first[s] >= 0 &&
+                                 layout.key_first[s] + layout.key_counts[s] <= k.rows(),
+                             "attention", "expected keys within ", k.rows(), " rows, got ",
+                             layout.key_counts[s], " from row ", layout.key_first[s]);
+    if constexpr (has_attention<B, T>) {
+        B& b = q.backend();
+        auto index = [&](std::vector<std::int32_t> const& x) {
+            return b.upload(std::span<std::int32_t const>(x));
+        };
+        return {b, b.attention(shape, q.buffer(), k.buffer(), v.buffer(), index(layout.offsets),
+                               index(layout.key_first), index(layout.key_counts))[0],
+                q.extents()};
+    } else {
+        return attention_composite(shape, q, k, v, layout);
+    }
+}
+
+}  // namespace grove::inline GROVE_ISA

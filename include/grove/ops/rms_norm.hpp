@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+/// @file
+/// Root-mean-square normalisation (Zhang & Sennrich 2019).
+#pragma once
+
+#include "grove/backend/refinement.hpp"
+#include "grove/ops/reduce.hpp"
+
+namespace grove::inline GROVE_ISA {
+
+/// `rms_norm` composed from primitives: what every fused version must agree with.
+template <class B, class T>
+tensor<B, T> rms_norm_composite(tensor<B, T> const& x, tensor<B, T> const& weight, T epsilon) {
+    auto const mean_square = affine(sum_columns(map(law::square{}, x)),
+                                    T(1) / static_cast<T>(x.columns()), epsilon);
+    return x * map(law::inverse_sqrt{}, mean_square) * weight;
+}
+
+/// x · weight / √(mean(x²) + ε) over the last axis; x [tokens, hidden], weight [hidden].
+template <class B, class T>
+tensor<B, T> rms_norm(tensor<B, T> const& x, tensor<B, T> const& weight, T epsilon) {
+    require<shape_error>(weight.size() == x.columns(), "rms_norm", "expected a weight of shape [",
+                         x.columns(), "], got ", weight.extents());
+    if constexpr (has_rms_norm<B, T>) {
+        return {x.backend(),
+                x.backend().rms_norm(x.buffer(), weight.buffer(), x.rows(), x.columns(), epsilon)[0],
+                x.extents()};
+    } else {
+        return rms_norm_composite(x, weight, epsilon);
+    }
+}
+
+}  // namespace grove::inline GROVE_ISA
