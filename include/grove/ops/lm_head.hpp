@@ -3,7 +3,6 @@
 /// The language-model head: log-probabilities from hidden states, without [tokens, vocabulary] in memory.
 #pragma once
 
-#include "grove/ops/product.hpp"
 #include "grove/ops/token_statistics.hpp"
 
 namespace grove::inline GROVE_ISA {
@@ -17,11 +16,14 @@ struct head_options {
     index_t chunk = 1024;
 };
 
-/// {log-probability [tokens], entropy [tokens]} of `targets` under hidden [tokens, hidden] · W, where
-/// `weight(x)` gives W [hidden, vocabulary] on the backend of x (so that it learns when x does). Runs over
-/// chunks of tokens and recomputes their logits for the gradient.
-template <class B, class T, class Weight>
-std::array<tensor<B, T>, 2> lm_head(tensor<B, T> const& hidden, Weight const& weight,
+/// {log-probability [tokens], entropy [tokens]} of `targets` under `logits(x)`, a function from rows of
+/// hidden [tokens, hidden] to [rows, vocabulary] on whatever backend x is. Runs over chunks of tokens and
+/// recomputes their logits for the gradient.
+/// @code
+/// auto y = grove::lm_head(hidden, [&](auto const& x) { return model.logits(x); }, targets);
+/// @endcode
+template <class B, class T, class Logits>
+std::array<tensor<B, T>, 2> lm_head(tensor<B, T> const& hidden, Logits const& logits,
                                     std::vector<std::int32_t> const& targets,
                                     head_options<T> const& options = {}) {
     index_t const tokens = hidden.rows();
@@ -31,9 +33,9 @@ std::array<tensor<B, T>, 2> lm_head(tensor<B, T> const& hidden, Weight const& we
     for (index_t first = 0; first < tokens; first += options.chunk) {
         index_t const rows = std::min(options.chunk, tokens - first);
         std::vector<std::int32_t> const part(targets.begin() + first, targets.begin() + first + rows);
-        auto head = [part, weight, temperature = options.temperature,
+        auto head = [part, logits, temperature = options.temperature,
                      kept = options.kept.rows(first, rows)](auto const& x) {
-            return token_statistics(matmul(x, weight(x)), indices_from(x.backend(), part),
+            return token_statistics(logits(x), indices_from(x.backend(), part),
                                     temperature, kept);
         };
         auto y = checkpoint(head, slice_rows(hidden, first, rows));

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+# Defines grove::cuda and enables the CUDA language where GROVE_CUDA asks for it.
+
+if(NOT GROVE_CUDA)
+    return()
+endif()
+include(CheckLanguage)
+if(NOT CMAKE_CUDA_COMPILER AND NOT DEFINED ENV{CUDACXX})
+    find_program(GROVE_NVCC nvcc PATHS /usr/local/cuda/bin)
+    if(GROVE_NVCC)
+        set(CMAKE_CUDA_COMPILER ${GROVE_NVCC})
+    endif()
+endif()
+check_language(CUDA)
+if(NOT CMAKE_CUDA_COMPILER)
+    if(NOT GROVE_CUDA STREQUAL "AUTO")
+        message(FATAL_ERROR "GROVE_CUDA is ${GROVE_CUDA}, but nvcc was not found")
+    endif()
+    set(GROVE_CUDA OFF)
+    return()
+endif()
+
+if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
+    set(CMAKE_CUDA_ARCHITECTURES 90)
+endif()
+enable_language(CUDA)
+# CMake 3.25.1 does not know how to ask nvcc for C++20.
+if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)
+    set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20")
+    set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION "-std=c++20")
+endif()
+find_package(CUDAToolkit REQUIRED)
+
+add_library(grove_cuda INTERFACE)
+add_library(grove::cuda ALIAS grove_cuda)
+set_target_properties(grove_cuda PROPERTIES EXPORT_NAME cuda)
+target_link_libraries(grove_cuda INTERFACE grove CUDA::cudart CUDA::cublas CUDA::cublasLt)

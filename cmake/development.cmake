@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+# What grove's own tests, examples and benchmarks are compiled with; users never get these flags.
+
+option(GROVE_NATIVE "Compile for this machine's instruction set (five times faster products)" ON)
+
+if(PROJECT_IS_TOP_LEVEL)
+    if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
+        set(CMAKE_BUILD_TYPE Release CACHE STRING "Debug, Release, ..." FORCE)
+    endif()
+    set(CMAKE_CXX_EXTENSIONS OFF)
+    set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+
+    # Paths relative to the checkout and precompiled headers, both in a form that ccache can reuse.
+    find_program(GROVE_CCACHE ccache)
+    if(GROVE_CCACHE)
+        set(CMAKE_CXX_COMPILER_LAUNCHER
+            ${CMAKE_COMMAND} -E env CCACHE_BASEDIR=${PROJECT_SOURCE_DIR} CCACHE_NOHASHDIR=1
+            CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime
+            ${GROVE_CCACHE})
+        set(CMAKE_CUDA_COMPILER_LAUNCHER ${CMAKE_CXX_COMPILER_LAUNCHER})
+    endif()
+endif()
+
+add_library(grove_development INTERFACE)
+target_compile_options(grove_development INTERFACE
+    $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wshadow>
+    # GCC's AVX-512 intrinsics start from registers left undefined on purpose.
+    $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-Wno-uninitialized -Wno-maybe-uninitialized>
+    $<$<AND:$<BOOL:${GROVE_NATIVE}>,$<COMPILE_LANGUAGE:CXX>>:-march=native>)

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+/// @file
+/// The small modules: linear, embedding, norm, SwiGLU block.
+#pragma once
+
+#include "grove/nn/decoder_config.hpp"
+#include "grove/nn/parameter.hpp"
+#include "grove/ops/index.hpp"
+#include "grove/ops/product.hpp"
+#include "grove/ops/rms_norm.hpp"
+#include "grove/ops/swiglu.hpp"
+
+namespace grove::inline GROVE_ISA {
+
+/// x [tokens, in] · weight [in, out]. (Files of the field store the transpose.)
+template <class B, class T>
+struct linear {
+    parameter<B, T> weight;
+
+    template <class X>
+    X operator()(X const& x) const {
+        return matmul(x, lift(x.backend(), weight));
+    }
+    template <class Visit>
+    void visit(Visit&& f) {
+        f(weight);
+    }
+};
+
+/// Rows of weight [vocab_size, hidden_size] by token.
+template <class B, class T>
+struct embedding {
+    parameter<B, T> weight;
+
+    template <class On>
+    tensor<On, T> operator()(On& on, std::vector<std::int32_t> const& tokens) const {
+        return gather_rows(lift(on, weight), indices_from(on, tokens));
+    }
+    template <class Visit>
+    void visit(Visit&& f) {
+        f(weight);
+    }
+};
+
+/// Root-mean-square norm with a weight [hidden_size].
+template <class B, class T>
+struct norm {
+    parameter<B, T> weight;
+    T epsilon;
+
+    template <class X>
+    X operator()(X const& x) const {
+        return rms_norm(x, lift(x.backend(), weight), epsilon);
+    }
+    template <class Visit>
+    void visit(Visit&& f) {
+        f(weight);
+    }
+};
+
+/// down(silu(gate x) · up x), with gate and up in one product: gate_up_proj [hidden, 2 · width].
+template <class B, class T>
+struct swiglu_block {
+    linear<B, T> gate_up_proj, down_proj;
+
+    static swiglu_block make(parameter_maker<B, T>& make, std::string const& prefix, index_t hidden,
+                             index_t width, double deviation, double output_deviation) {
+        return {{make.normal(prefix + "gate_up_proj.weight", {hidden, 2 * width}, deviation)},
+                {make.normal(prefix + "down_proj.weight", {width, hidden}, output_deviation)}};
+    }
+    template <class X>
+    X operator()(X const& x) const {
+        return down_proj(swiglu(gate_up_proj(x)));
+    }
+    template <class Visit>
+    void visit(Visit&& f) {
+        gate_up_proj.visit(f);
+        down_proj.visit(f);
+    }
+};
+
+}  // namespace grove::inline GROVE_ISA

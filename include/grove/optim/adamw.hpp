@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+/// @file
+/// AdamW (Loshchilov & Hutter 2019) and the gradient's norm.
+#pragma once
+
+#include <cmath>
+#include <vector>
+
+#include "grove/ops/create.hpp"
+#include "grove/ops/reduce.hpp"
+
+namespace grove::inline GROVE_ISA {
+
+namespace law {
+/// One AdamW step of one number: (weight, gradient, m, v) → (weight, m, v).
+template <class T>
+struct adamw {
+    T rate, beta1, beta2, epsilon, decay;
+    T correction1, correction2;  ///< 1 / (1 − βᵗ)
+    T gradient_scale;            ///< from clipping
+
+    template <class N>
+    GROVE_HD several<N, 3> operator()(N w, N g, N m, N v) const {
+        g = g * N(gradient_scale);
+        m = N(beta1) * m + N(T(1) - beta1) * g;
+        v = N(beta2) * v + N(T(1) - beta2) * g * g;
+        N const step = m * N(correction1) / (math::sqrt(v * N(correction2)) + N(epsilon));
+        return {{w - N(rate) * (step + N(decay) * w), m, v}};
+    }
+};
+}  // namespace law
+
+/// √Σ g² over the gradients of all parameters that have one; double accumulation.
+template <class Model>
+double gradient_norm(Model& model) {
+    double total = 0;
+    model.visit([&](auto& p) {
+        if (p.gradient.empty()) return;
+        for (auto part : to_host(sum_columns(map(law::square{}, p.gradient))))
+            total += static_cast<double>(part);
+    });
+    return std::sqrt(total);
+}
+/// The factor that brings a gradient of this norm down to `max_norm` (1 where it is below). A `max_norm`
+/// of 0 never clips.
+inline double clip_factor(double norm, double max_norm) {
+    return max_norm > 0 && norm > max_norm ? max_norm / norm : 1.0;
+}
+
+/// Settings of AdamW.
+struct adamw_options {
+    double beta1 = 0.9;
+    double beta2 = 0.95;
+    double epsilon = 1e-8;
+    double weight_decay = 0.0;  ///< of matrices; vectors (norms, biases) are never decayed
+    double max_gradient_norm = 1.0;
+};
+
+/// AdamW over the parameters of a model that offers `visit`.
+template <class B, class T = float>
+class adamw {
+public:
+    explicit adamw(adamw_options options = {}) : options_(options) {}
+
+    /// One step with this learning rate; clears the gradients. Returns their norm before clipping. Throws
+    /// value_error, and changes nothing, where the norm is not finite.
+    template <class Model>
+    double step(Model& model, double rate) {
+        double const norm = gradient_norm(model);
+        require<value_error>(std::isfinite(norm), "adamw", "expected a finite gradient, got norm ",
+                             norm);
+        ++steps_;
+        law::adamw<T> update{static_cast<T>(rate),
+                             static_cast<T>(options_.beta1),
+                             static_cast<T>(options_.beta2),
+                             static_cast<T>(options_.epsilon),
+                             T(0),
+                             correction(options_.beta1),
+                             correction(options_.beta2),
+                             static_cast<T>(clip_factor(norm, options_.max_gradient_norm))};
+        std::size_t i = 0;
+        model.visit([&](auto& p) {
+            if (i == moments_.size())
+                moments_.push_back({zeros<T>(p.value.backend(), p.value.extents()),
+                                    zeros<T>(p.value.backend(), p.value.extents())});
+            auto& [m, v] = moments_[i++];
+            if (p.gradient.empty()) return;
+            update.decay = p.value.extents().rank() > 1 ? static_cast<T>(options_.weight_decay) : T(0);
+            auto next = map(update, p.value, p.gradient.reshape(p.value.extents()), m, v);
+            p.value = next[0];
+            m = next[1];
+            v = next[2];
+            p.clear_gradient();
+        });
+        return norm;
+    }
+
+    std::int64_t steps() const { return steps_; }
+    /// For checkpoints: the number of steps and the moments {m, v} of each parameter in visiting order.
+    std::vector<std::array<tensor<B, T>, 2>>& moments() { return moments_; }
+    void restore(std::int64_t steps, std::vector<std::array<tensor<B, T>, 2>> moments) {
+        steps_ = steps;
+        moments_ = std::move(moments);
+    }
+
+private:
+    T correction(double beta) const {
+        return static_cast<T>(1.0 / (1.0 - std::pow(beta, static_cast<double>(steps_))));
+    }
+
+    adamw_options options_;
+    std::int64_t steps_ = 0;
+    std::vector<std::array<tensor<B, T>, 2>> moments_;
+};
+
+}  // namespace grove::inline GROVE_ISA

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+/// @file
+/// An algorithm as a composition of policies in named slots.
+#pragma once
+
+#include <concepts>
+#include <type_traits>
+
+#include "grove/core/number.hpp"
+#include "grove/rl/aggregation.hpp"
+#include "grove/rl/kl.hpp"
+#include "grove/rl/level.hpp"
+
+namespace grove::inline GROVE_ISA::rl {
+
+/// Says whether its numbers are per token or per response: `static constexpr level unit`.
+template <class Slot>
+concept has_unit = requires {
+    { Slot::unit } -> std::convertible_to<level>;
+};
+/// (log-ratio, length) → ratio, for every number type; see ratio.hpp.
+template <class Law>
+concept ratio_law = has_unit<Law> && requires(Law const& law, dual<double, 1> x) {
+    { law(x, x) } -> std::same_as<dual<double, 1>>;
+};
+/// (ratio, advantage) → what is maximised, for every number type; see surrogate.hpp.
+template <class Law>
+concept surrogate_law = requires(Law const& law, dual<double, 1> x) {
+    { law(x, x) } -> std::same_as<dual<double, 1>>;
+};
+/// (log-probability, reference's) → divergence, for every number type; see kl.hpp.
+template <class Law>
+concept kl_law = has_unit<Law> && requires(Law const& law, dual<double, 1> x) {
+    { law(x, x) } -> std::same_as<dual<double, 1>>;
+};
+/// (tokens of the response, totals) → weight of each of these tokens; see aggregation.hpp.
+template <class Law>
+concept aggregation_law = requires(Law const& law, totals const& all) {
+    { law(index_t{1}, all) } -> std::convertible_to<double>;
+};
+/// A ratio per response needs one advantage per response.
+template <class Advantage, class Ratio>
+concept levels_agree = !(Advantage::unit == level::token && Ratio::unit == level::sequence);
+
+/// J = Σ w·(surrogate(ratio, A) − β·kl), to be maximised; the loss is −J.
+///
+/// Every slot is a small struct, built in or yours. A slot filled with something else does not
+/// compile, nor does a ratio per response with an advantage per token.
+/// ```cpp
+/// using mine = rl::objective<rl::group_normalized, rl::token_ratio, my_surrogate, rl::k3,
+///                            rl::token_mean>;
+/// mine objective{.surrogate = {.temperature = 2.0}, .kl_coefficient = 0.01};
+/// ```
+template <class Advantage, class Ratio, class Surrogate, class Kl, class Aggregation>
+struct objective {
+    static_assert(has_unit<Advantage>,
+                  "the first slot of an objective is an advantage estimator with a "
+                  "`static constexpr level unit`, such as group_normalized");
+    static_assert(ratio_law<Ratio>,
+                  "the second slot of an objective is a ratio, such as token_ratio: a `unit` and "
+                  "Number operator()(Number log_ratio, Number length) const");
+    static_assert(surrogate_law<Surrogate>,
+                  "the third slot of an objective is a surrogate, such as clipped: "
+                  "Number operator()(Number ratio, Number advantage) const");
+    static_assert(kl_law<Kl>,
+                  "the fourth slot of an objective is a divergence, such as k3 or no_kl: a `unit` "
+                  "and Number operator()(Number log_probability, Number reference) const");
+    static_assert(aggregation_law<Aggregation>,
+                  "the fifth slot of an objective is an aggregation, such as token_mean: "
+                  "double operator()(index_t length, totals const& all) const");
+    static_assert(levels_agree<Advantage, Ratio>,
+                  "a ratio per response takes one advantage per response, but this estimator gives "
+                  "one per token: use token_ratio, or a group estimator");
+
+    /// Whether a batch holds one advantage per response, or else one per token.
+    static constexpr bool advantage_per_sequence = Advantage::unit == level::sequence;
+    /// Whether the surrogate, or the divergence, is taken over units of this level.
+    template <level Unit>
+    static constexpr bool surrogate_at = Ratio::unit == Unit;
+    template <level Unit>
+    static constexpr bool kl_at = Kl::unit == Unit && !std::is_same_v<Kl, no_kl>;
+    template <level Unit>
+    static constexpr bool terms_at = surrogate_at<Unit> || kl_at<Unit>;
+    static constexpr bool has_kl = kl_at<level::token> || kl_at<level::sequence>;
+    /// Whether a token's gradient needs that token alone (and the totals).
+    static constexpr bool separable = !terms_at<level::sequence>;
+
+    Advantage advantage{};
+    Ratio ratio{};
+    Surrogate surrogate{};
+    Kl kl{};
+    Aggregation aggregation{};
+    double kl_coefficient = has_kl ? 0.001 : 0.0;  ///< β ≥ 0; by default that of DeepSeek-R1
+};
+
+/// The numbers of one token, or the sums over one response's tokens; `Number` is a scalar, a pack
+/// or a dual number.
+template <class Number>
+struct unit_numbers {
+    Number log_probability;
+    Number old_log_probability;
+    Number reference_log_probability;
+    Number advantage;
+    Number length;  ///< tokens that count; 1 for a token
+};
+
+/// What one unit contributes before weighting: surrogate − β·kl.
+template <class Number>
+struct unit_terms {
+    Number ratio;
+    Number surrogate;
+    Number kl;
+};
+
+/// The terms that `objective` takes at level `Unit`; the others are constants (ratio 1, terms 0).
+/// `with_kl` is false where there is no reference model. Runs in CUDA kernels as well.
+template <level Unit, class Objective, class Number>
+GROVE_HD unit_terms<Number> terms(Objective const& objective, unit_numbers<Number> const& unit,
+                                  bool with_kl) {
+    unit_terms<Number> result{Number(1), Number(0), Number(0)};
+    if constexpr (Objective::template surrogate_at<Unit>) {
+        Number const log_ratio = unit.log_probability - unit.old_log_probability;
+        result.ratio = objective.ratio(log_ratio, unit.length);
+        result.surrogate = objective.surrogate(result.ratio, unit.advantage);
+    }
+    if constexpr (Objective::template kl_at<Unit>) {
+        if (with_kl) result.kl = objective.kl(unit.log_probability, unit.reference_log_probability);
+    }
+    return result;
+}
+
+}  // namespace grove::inline GROVE_ISA::rl
