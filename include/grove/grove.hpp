@@ -27,6 +27,7 @@
 
 #include "grove/autodiff/autodiff.hpp"
 #include "grove/autodiff/checkpoint.hpp"
+#include "grove/autodiff/gradient_check.hpp"
 #include "grove/autodiff/tape.hpp"
 
 #include "grove/ops/attention.hpp"
@@ -45,6 +46,7 @@
 #include "grove/rl/advantage.hpp"
 #include "grove/rl/aggregation.hpp"
 #include "grove/rl/batch.hpp"
+#include "grove/rl/differentiable.hpp"
 #include "grove/rl/evaluate.hpp"
 #include "grove/rl/kl.hpp"
 #include "grove/rl/level.hpp"
@@ -81,9 +83,14 @@
 #include "grove/task/expression.hpp"
 #include "grove/task/problem.hpp"
 
+#include "grove/rollout/generate.hpp"
+#include "grove/rollout/kv_cache.hpp"
+#include "grove/rollout/sampler.hpp"
+
 #include "grove/eval/consensus.hpp"
 #include "grove/eval/estimate.hpp"
 #include "grove/eval/pass_at_k.hpp"
 #include "grove/eval/report.hpp"
+
 
 #include "grove/version.hpp"

@@ -76,7 +76,7 @@ TEST_CASE("write_png: a picture of the size asked for, whatever the values") {
     CHECK(folder.size() == 1);
 }
 
-TEST_CASE("quote_for_gnuplot: letters as they are, the rest as octal escapes that end")  {
+TEST_CASE("quote_for_gnuplot: letters as they are, the rest as octal escapes that end") {
     CHECK(detail::quote_for_gnuplot("it's é #3") == R"("it\047s é \043\063")");
     CHECK(detail::quote_for_gnuplot("a\n`b`\\") == R"("a␊\140b\140\134")");
 }

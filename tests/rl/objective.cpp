@@ -37,6 +37,7 @@ TEST_CASE("an advantage per token has no ratio per response") {
     static_assert(rl::levels_agree<per_token_advantage, rl::token_ratio>);
     static_assert(rl::levels_agree<rl::group_normalized, rl::sequence_ratio>);
     static_assert(!rl::levels_agree<per_token_advantage, rl::sequence_ratio>);
+    static_assert(rl::levels_agree<per_token_advantage, rl::clipped>, "another sentence covers it");
 }
 
 TEST_CASE("an objective knows where its terms live") {

@@ -12,6 +12,48 @@
 
 namespace grove::inline GROVE_ISA {
 
+namespace detail {
+// The tape's own laws: at namespace scope, since a CUDA kernel takes no private type.
+struct sum_law {
+    template <class N>
+    GROVE_HD N operator()(N a, N b) const {
+        return a + b;
+    }
+};
+struct same_law {
+    template <class N>
+    GROVE_HD N operator()(N a) const {
+        return a;
+    }
+};
+struct attains_law {
+    template <class N>
+    GROVE_HD N operator()(N g, N x, N top) const {
+        return math::select(x == top, g, N(0));
+    }
+};
+struct zero_law {
+    template <class N>
+    GROVE_HD N operator()(index_t) const {
+        return N(0);
+    }
+};
+struct one_law {
+    template <class N>
+    GROVE_HD N operator()(index_t) const {
+        return N(1);
+    }
+};
+/// Offsets of one segment of `rows` rows.
+struct one_segment_law {
+    index_t rows;
+    template <class N>
+    GROVE_HD N operator()(index_t i) const {
+        return static_cast<N>(i * rows);
+    }
+};
+}  // namespace detail
+
 /// Wraps a backend, records what is computed from tracked buffers on a tape, and is a backend itself:
 /// any function of tensors can be called with `tensor<B>` to act and with `tensor<autodiff<B>>` to learn.
 /// A buffer is tracked when it is a leaf or was computed from a tracked one; others cost nothing.
@@ -55,7 +97,7 @@ public:
     template <class T, std::size_t Count, class Rule>
     std::array<buffer<T>, Count> record_joint(std::array<value<T>, Count> y, Rule rule) {
         return tape_.record_joint<T>(std::move(y), std::move(rule), [this](value<T> const& like) {
-            return inner_->template tabulate<T>(zero_law{}, like.size());
+            return inner_->template tabulate<T>(detail::zero_law{}, like.size());
         });
     }
     /// Adds to the gradient of a tracked buffer; ignored for others.
@@ -63,7 +105,7 @@ public:
     void accumulate(buffer<T> const& x, value<T> gradient) {
         tape_.accumulate<T>(x.node, std::move(gradient), [this](value<T> const& a, value<T> const& b) {
             index_t const n = a.size();
-            return inner_->map(sum_law{}, 1, n, operand<value<T>>{a, 0, 1},
+            return inner_->map(detail::sum_law{}, 1, n, operand<value<T>>{a, 0, 1},
                                operand<value<T>>{b, 0, 1})[0];
         });
     }
@@ -137,9 +179,9 @@ public:
         return record<T>(y, [=, this](value<T> const& g) {
             operand<value<T>> const column{g, 1, 0};
             if (how == reduction::sum)
-                return accumulate(x, inner_->map(same_law{}, rows, columns, column)[0]);
-            accumulate(x, inner_->map(attains_law{}, rows, columns, column, full(x.value, columns),
-                                      operand<value<T>>{y, 1, 0})[0]);
+                return accumulate(x, inner_->map(detail::same_law{}, rows, columns, column)[0]);
+            accumulate(x, inner_->map(detail::attains_law{}, rows, columns, column,
+                                      full(x.value, columns), operand<value<T>>{y, 1, 0})[0]);
         });
     }
     template <class T>
@@ -364,31 +406,6 @@ public:
     }
 
 private:
-    struct sum_law {
-        template <class N>
-        GROVE_HD N operator()(N a, N b) const {
-            return a + b;
-        }
-    };
-    struct same_law {
-        template <class N>
-        GROVE_HD N operator()(N a) const {
-            return a;
-        }
-    };
-    struct attains_law {
-        template <class N>
-        GROVE_HD N operator()(N g, N x, N top) const {
-            return math::select(x == top, g, N(0));
-        }
-    };
-    struct zero_law {
-        template <class N>
-        GROVE_HD N operator()(index_t) const {
-            return N(0);
-        }
-    };
-
     template <class T>
     static operand<T> strip(operand<tracked_buffer<T>> const& o) {
         return {o.data.value, o.row_stride, o.column_stride};
@@ -419,9 +436,10 @@ private:
         if (rows_repeat && columns_repeat) {
             g = inner_->reduce_columns(reduction::sum, g, 1, rows * columns);
         } else if (rows_repeat) {
-            std::array<std::int32_t, 2> const offsets{0, static_cast<std::int32_t>(rows)};
-            g = inner_->sum_segments(g, columns,
-                                     inner_->upload(std::span<std::int32_t const>(offsets)));
+            // Tabulated, not uploaded: a captured step may read no host memory.
+            g = inner_->sum_segments(
+                g, columns,
+                inner_->template tabulate<std::int32_t>(detail::one_segment_law{rows}, 2));
         } else if (columns_repeat) {
             g = inner_->reduce_columns(reduction::sum, g, rows, columns);
         }

@@ -47,9 +47,8 @@ void backward(tensor<autodiff<B>, T> const& y, tensor<B, T> const& gradient) {
 template <class B, class T>
 void backward(tensor<autodiff<B>, T> const& y) {
     require<shape_error>(y.size() == 1, "backward", "expected a scalar, got shape ", y.extents());
-    T const one = T(1);
-    B& inner = y.backend().inner();
-    y.backend().backward(y.buffer(), inner.upload(std::span<T const>(&one, 1)));
+    y.backend().backward(y.buffer(),
+                         y.backend().inner().template tabulate<T>(detail::one_law{}, 1));
 }
 
 /// f(x), keeping only x: the intermediates of `f` are recomputed when the gradient is needed. `f` is any

@@ -20,7 +20,8 @@
 namespace grove::inline GROVE_ISA {
 
 /// One input of `map` over a [rows, columns] space: element (i, j) is
-/// data[i · row_stride + j · column_stride]. Strides of 0 repeat a row, a column or a number.
+/// data[i · row_stride + j · column_stride]. Strides of 0 repeat a row, a column or a number; a column
+/// stride is 0 or 1.
 template <class Buffer>
 struct operand {
     Buffer data;

@@ -58,14 +58,14 @@ struct pack {
         return result;
     }
     /// The first `count < size` numbers from `source`; the other lanes are `fill`.
-    static pack load(T const* source, int count, T fill = T(0)) {
+    [[gnu::noinline]] static pack load(T const* source, int count, T fill = T(0)) {
         alignas(64) T lanes[size];
         for (int i = 0; i < size; ++i) lanes[i] = i < count ? source[i] : fill;
         return load(lanes);
     }
     void store(T* destination) const { detail::simd::pstoreu(destination, value); }
     /// Writes the first `count` lanes.
-    void store(T* destination, int count) const {
+    [[gnu::noinline]] void store(T* destination, int count) const {
         alignas(64) T lanes[size];
         store(lanes);
         for (int i = 0; i < count; ++i) destination[i] = lanes[i];
@@ -101,7 +101,11 @@ struct pack {
         return {detail::simd::pmadd(a.value, b.value, c.value)};
     }
     static pack abs(pack a) { return {detail::simd::pabs(a.value)}; }
-    static pack sqrt(pack a) { return {detail::simd::psqrt(a.value)}; }
+    /// Eigen's fast square root turns ∞ into NaN; this selection restores it.
+    static pack sqrt(pack a) {
+        pack const y = {detail::simd::psqrt(a.value)};
+        return select(a == pack(std::numeric_limits<T>::infinity()), a, y);
+    }
     static pack log(pack a) { return {detail::simd::plog(a.value)}; }
     /// Eigen's exponential saturates and loses NaN; these three selections restore the IEEE limits.
     static pack exp(pack a) {
@@ -112,12 +116,16 @@ struct pack {
         y = select(a > high, pack(std::numeric_limits<T>::infinity()), y);
         return select(a == a, y, a);
     }
+    /// Where Eigen has none: −m / (2 + m) with m = e^(−2|x|) − 1, which Kahan's quotient (u − 1) z / log u
+    /// of u = e^z yields without cancellation.
     static pack tanh(pack a) {
         if constexpr (detail::simd::packet_traits<T>::HasTanh) {
             return {detail::simd::ptanh(a.value)};
         } else {
-            pack const e = exp(pack(T(-2)) * abs(a));
-            pack const y = (pack(T(1)) - e) / (pack(T(1)) + e);
+            pack const one(T(1)), two(T(2)), limit(T(20)), magnitude = abs(a);
+            pack const z = -two * select(limit < magnitude, limit, magnitude), u = exp(z);
+            pack const m = select(u == one, z, (u - one) * z / log(u));
+            pack const y = -m / (two + m);
             return select(a < pack(T(0)), -y, y);
         }
     }

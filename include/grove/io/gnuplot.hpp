@@ -22,8 +22,8 @@
 
 namespace grove::inline GROVE_ISA::detail {
 
-/// A gnuplot string that shows `text` as it is. Everything that could mean something to gnuplot, such
-/// as quotes and backquotes, is an octal escape; digits too, which would lengthen an escape.
+/// A gnuplot string that shows `text` as it is. Everything that could mean something to gnuplot,
+/// such as quotes and backquotes, is an octal escape; digits too, which would lengthen an escape.
 inline std::string quote_for_gnuplot(std::string_view text) {
     std::string quoted = "\"";
     for (char c : printable(text)) {
@@ -45,8 +45,8 @@ inline file_handle scratch_file() {
     return file;
 }
 
-/// Child process `gnuplot -d /dev/stdin` with these standard streams; its exit status. A script read
-/// as a file ends at its first mistake; -d ignores the settings of the user and the machine.
+/// Child process `gnuplot -d /dev/stdin` with these standard streams; its exit status. A script
+/// read as a file ends at its first mistake; -d ignores the settings of the user and the machine.
 inline int spawn_gnuplot(int input, int output, int errors) {
     ::posix_spawn_file_actions_t streams;
     ::posix_spawn_file_actions_init(&streams);

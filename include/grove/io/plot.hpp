@@ -175,7 +175,7 @@ struct plot_layout {
 
     /// A panel's legend: names side by side, and lines of them.
     std::pair<index_t, index_t> legend_size(plot_panel const& panel) const {
-        constexpr index_t character = 9, sample = 56;
+        constexpr index_t character = 12, sample = 40;  // as gnuplot counts them at font size 12
         index_t widest = 0, names = 0;
         for (auto const& series : panel.curves) {
             if (series.name.empty()) continue;

@@ -40,7 +40,8 @@ concept aggregation_law = requires(Law const& law, totals const& all) {
 };
 /// A ratio per response needs one advantage per response.
 template <class Advantage, class Ratio>
-concept levels_agree = !(Advantage::unit == level::token && Ratio::unit == level::sequence);
+concept levels_agree = !has_unit<Advantage> || !has_unit<Ratio> ||
+                       Advantage::unit == level::sequence || Ratio::unit == level::token;
 
 /// J = Σ w·(surrogate(ratio, A) − β·kl), to be maximised; the loss is −J.
 ///

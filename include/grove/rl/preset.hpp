@@ -28,7 +28,7 @@ struct r1_settings {
 };
 
 /// GRPO as DeepSeek-R1 runs it (arXiv 2501.12948 and its Nature version, methods), in the token
-/// form of DeepSeekMath, which is how it is implemented everywhere; std unbiased, without epsilon.
+/// form of DeepSeekMath, which is what is commonly implemented; std unbiased, without epsilon.
 /// Throws configuration_error for a negative clip.
 /// ```cpp
 /// auto objective = rl::r1_paper({.clip = 0.2});

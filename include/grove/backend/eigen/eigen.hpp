@@ -126,7 +126,8 @@ public:
     buffer<T> grouped_outer(grouped_shape const& g, buffer<T> const& x, buffer<T> const& y,
                             indices const& offsets) {
         auto w = allocate<T>(g.groups * g.k * g.n);
-        arena_.parallel(g.groups, small_product_ / (g.rows * g.n * g.k / g.groups + 1),
+        index_t const work = g.rows * g.n * g.k / std::max<index_t>(g.groups, 1);
+        arena_.parallel(g.groups, small_product_ / (work + 1),
                         [&](index_t begin, index_t end) {
                             for (index_t e = begin; e < end; ++e) outer(g, x, y, w, e, offsets);
                         });

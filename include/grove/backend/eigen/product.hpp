@@ -42,7 +42,7 @@ inline constexpr index_t block_terms = 128;
 /// row t of the panel starts at panel + t · panel_stride. The sums continue from C unless `fresh`. The
 /// last pack stores `last` columns.
 template <int Rows, int Packs, int Step, class T>
-void multiply_tile(T const* a, index_t a_stride, T const* panel, index_t panel_stride,
+[[gnu::noinline]] void multiply_tile(T const* a, index_t a_stride, T const* panel, index_t panel_stride,
                    index_t terms, T* c, index_t c_stride, int last, bool fresh) {
     using number = pack<T>;
     constexpr int width = number::size;

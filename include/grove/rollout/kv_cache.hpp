@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+/// @file
+/// Keys and values of earlier passes.
+#pragma once
+
+#include "grove/nn/attention.hpp"
+#include "grove/nn/decoder_config.hpp"
+#include "grove/ops/create.hpp"
+
+namespace grove::inline GROVE_ISA {
+
+/// Keys and values of every layer for `slots` sequences of at most `capacity` tokens, allocated once:
+/// per layer [slots · capacity, key_value_heads · head_dim].
+template <class B, class T>
+class kv_cache {
+public:
+    kv_cache(B& backend, decoder_config const& config, index_t slots, index_t capacity)
+        : capacity_(capacity) {
+        shape const extents{slots * capacity, config.num_key_value_heads * config.head_width()};
+        for (index_t i = 0; i < config.num_hidden_layers; ++i) {
+            keys_.push_back(zeros<T>(backend, extents));
+            values_.push_back(zeros<T>(backend, extents));
+        }
+    }
+
+    index_t capacity() const { return capacity_; }
+    tensor<B, T>& keys(index_t layer) { return keys_[static_cast<std::size_t>(layer)]; }
+    tensor<B, T>& values(index_t layer) { return values_[static_cast<std::size_t>(layer)]; }
+
+private:
+    index_t capacity_;
+    std::vector<tensor<B, T>> keys_, values_;
+};
+
+/// The key source of a pass over a cache: its new tokens are appended to their slots' keys, then read
+/// together with them. Gives the bits that fresh_keys gives.
+template <class B, class T>
+class cached_keys {
+public:
+    explicit cached_keys(kv_cache<B, T>& cache) : cache_(&cache) {}
+
+    /// Adds a sequence to this pass: `tokens` new tokens behind the `length` that its slot holds. Throws
+    /// shape_error where they do not fit.
+    void add(index_t slot, index_t length, index_t tokens) {
+        require<shape_error>(length + tokens <= cache_->capacity(), "cached_keys",
+                             "expected at most ", cache_->capacity(), " tokens in a slot, got ",
+                             length + tokens);
+        index_t const first = slot * cache_->capacity();
+        layout_.add(tokens, first, length + tokens);
+        for (index_t i = 0; i < tokens; ++i)
+            rows_.push_back(static_cast<std::int32_t>(first + length + i));
+    }
+    attention_layout const& layout() const { return layout_; }
+
+    tensor<B, T> attend(index_t layer, attention_shape const& shape, tensor<B, T> const& q,
+                        tensor<B, T> const& k, tensor<B, T> const& v) {
+        B& b = q.backend();
+        auto const rows = b.upload(std::span<std::int32_t const>(rows_));
+        auto& keys = cache_->keys(layer);
+        auto& values = cache_->values(layer);
+        b.write_rows(keys.buffer(), k.buffer(), k.columns(), rows);
+        b.write_rows(values.buffer(), v.buffer(), v.columns(), rows);
+        return attention(shape, q, keys, values, layout_);
+    }
+
+private:
+    kv_cache<B, T>* cache_;
+    attention_layout layout_;
+    std::vector<std::int32_t> rows_;
+};
+
+}  // namespace grove::inline GROVE_ISA
