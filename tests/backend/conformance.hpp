@@ -13,7 +13,7 @@
 #include <tuple>
 #include <vector>
 
-#include "../core/random_values.hpp"
+#include "../core/values.hpp"
 #include "grove/backend/concept.hpp"
 
 namespace conformance {
@@ -45,17 +45,6 @@ using ints = std::vector<std::int32_t>;
 template <class T>
 constexpr double tolerance = 200 * double(std::numeric_limits<T>::epsilon());
 
-/// The largest |actual − expected| / (1 + |expected|); NaN or infinite where the vectors do not compare.
-template <class T>
-double worst_error(std::vector<T> const& actual, std::vector<double> const& expected) {
-    if (actual.size() != expected.size()) return std::numeric_limits<double>::infinity();
-    double worst = 0;
-    for (std::size_t i = 0; i < expected.size(); ++i) {
-        double const e = std::abs(double(actual[i]) - expected[i]) / (1 + std::abs(expected[i]));
-        if (!(e <= worst)) worst = e;
-    }
-    return worst;
-}
 /// Rows [first, first + count).
 template <class T>
 std::vector<T> rows_of(std::vector<T> const& x, index_t columns, index_t first, index_t count) {

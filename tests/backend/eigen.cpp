@@ -5,7 +5,7 @@
 
 #include <doctest/doctest.h>
 
-#include "../core/random_values.hpp"
+#include "../core/values.hpp"
 
 using namespace grove;
 

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "grove/core/number.hpp"
-#include "random_values.hpp"
+#include "values.hpp"
 
 using namespace grove;
 

@@ -15,7 +15,6 @@ struct hand_clock {
     using rep = duration::rep;
     using period = duration::period;
     using time_point = std::chrono::time_point<hand_clock, duration>;
-    static constexpr bool is_steady = true;
     static inline double seconds = 0;
     static time_point now() { return time_point(duration(seconds)); }
 };

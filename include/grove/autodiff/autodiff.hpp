@@ -431,8 +431,8 @@ private:
     void unbroadcast(operand<buffer<T>> const& o, index_t rows, index_t columns, value<T> g) {
         if (!o.data.tracked()) return;
         index_t const size = o.data.size();
-        bool const rows_repeat = rows > 1 && o.row_stride == 0;
-        bool const columns_repeat = columns > 1 && o.column_stride == 0;
+        bool const rows_repeat = rows != 1 && o.row_stride == 0;
+        bool const columns_repeat = columns != 1 && o.column_stride == 0;
         if (rows_repeat && columns_repeat) {
             g = inner_->reduce_columns(reduction::sum, g, 1, rows * columns);
         } else if (rows_repeat) {

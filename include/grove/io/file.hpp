@@ -74,6 +74,7 @@ public:
     }
 
     void write(std::string_view bytes) {
+        if (bytes.empty()) return;
         if (std::fwrite(bytes.data(), 1, bytes.size(), file_.get()) != bytes.size())
             detail::fail_system("output_file::write", "write", path_);
     }

@@ -148,8 +148,8 @@ T read_value(json const& value, std::string const& name) {
 /// fields(document, "model")
 ///     .required("layers", model.layers)
 ///     .optional("dropout", model.dropout)  // keeps its value where the field is absent
-///     .done();  // "[configuration] expected one of model.layers, model.dropout, got
-///     'model.layer'"
+///     .done();
+/// // "[configuration] expected one of model.layers, model.dropout, got 'model.layer'"
 /// ```
 class fields {
 public:

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cmath>
+#include <string_view>
 
 #include "grove/nn/attention.hpp"
 #include "grove/nn/moe.hpp"
@@ -127,14 +128,26 @@ public:
         return n;
     }
     /// Takes the weights and biases of another decoder of the same extents (they are shared until one
-    /// side replaces its own): a frozen reference model.
+    /// side replaces its own): a frozen reference model. Throws shape_error, and changes nothing, where
+    /// an extent differs.
     void copy_from(decoder& other) {
         std::vector<tensor<B, T>> values;
         other.visit([&](auto& p) { values.push_back(p.value); });
         other.visit_routers([&](auto& r) { values.push_back(r.score_correction_bias); });
         std::size_t i = 0;
-        visit([&](auto& p) { p.value = values.at(i++); });
-        visit_routers([&](auto& r) { r.score_correction_bias = values.at(i++); });
+        auto const check = [&](std::string_view name, tensor<B, T> const& own) {
+            shape const got = i < values.size() ? values[i].extents() : shape{0};
+            require<shape_error>(own.extents() == got, "decoder::copy_from", "expected ", name,
+                                 " of shape ", own.extents(), ", got ", got);
+            ++i;
+        };
+        visit([&](auto& p) { check(p.name, p.value); });
+        visit_routers([&](auto& r) { check("expert bias", r.score_correction_bias); });
+        require<shape_error>(i == values.size(), "decoder::copy_from", "expected ", i,
+                             " tensors, got ", values.size());
+        i = 0;
+        visit([&](auto& p) { p.value = values[i++]; });
+        visit_routers([&](auto& r) { r.score_correction_bias = values[i++]; });
     }
 
 private:

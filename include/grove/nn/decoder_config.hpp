@@ -49,12 +49,16 @@ struct decoder_config {
                  num_attention_heads % num_key_value_heads == 0,
              "expected num_attention_heads to be a multiple of num_key_value_heads, got ",
              num_attention_heads, " and ", num_key_value_heads);
+        need(head_dim >= 0, "expected head_dim ≥ 0, got ", head_dim);
         need(head_dim > 0 || hidden_size % num_attention_heads == 0,
              "expected hidden_size to be a multiple of num_attention_heads, got ", hidden_size,
              " and ", num_attention_heads);
         need(head_width() % 2 == 0, "expected an even head_dim, got ", head_width());
         need(max_position_embeddings > 0, "expected max_position_embeddings > 0, got ",
              max_position_embeddings);
+        need(rope_theta > 0 && rms_norm_eps >= 0,
+             "expected rope_theta > 0 and rms_norm_eps ≥ 0, got ", rope_theta, " and ", rms_norm_eps);
+        need(n_routed_experts >= 0, "expected n_routed_experts ≥ 0, got ", n_routed_experts);
         if (n_routed_experts == 0) return;
         need(moe_intermediate_size > 0, "expected moe_intermediate_size > 0, got ",
              moe_intermediate_size);

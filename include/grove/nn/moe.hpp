@@ -4,6 +4,7 @@
 #pragma once
 
 #include <limits>
+#include <numeric>
 #include <optional>
 
 #include "grove/nn/layers.hpp"
@@ -177,8 +178,9 @@ void update_expert_bias(expert_router<B, T>& router, std::vector<double> const& 
     require<shape_error>(static_cast<index_t>(loads.size()) == router.experts(),
                          "update_expert_bias", "expected ", router.experts(), " loads, got ",
                          loads.size());
-    double mean = 0;
-    for (double load : loads) mean += load / static_cast<double>(loads.size());
+    // Divided once, so that equal counts are exactly their mean.
+    double const mean =
+        std::accumulate(loads.begin(), loads.end(), 0.0) / static_cast<double>(loads.size());
     auto bias = to_host(router.score_correction_bias);
     for (std::size_t e = 0; e < bias.size(); ++e)
         bias[e] += static_cast<T>(rate * ((loads[e] < mean) - (loads[e] > mean)));

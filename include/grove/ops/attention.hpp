@@ -76,7 +76,7 @@ tensor<B, T> attention_composite(attention_shape const& shape, tensor<B, T> cons
         outputs.push_back(swap_leading(matmul(weights, repeat(v)))
                               .reshape({n, shape.query_columns()}));
     }
-    return concatenate_rows(outputs);
+    return outputs.empty() ? q : concatenate_rows(outputs);
 }
 
 /// softmax(q kᵀ / √head_dim) v, causal, grouped queries (Ainslie et al. 2023). q [tokens, heads · dim];
@@ -84,6 +84,11 @@ tensor<B, T> attention_composite(attention_shape const& shape, tensor<B, T> cons
 template <class B, class T>
 tensor<B, T> attention(attention_shape const& shape, tensor<B, T> const& q, tensor<B, T> const& k,
                        tensor<B, T> const& v, attention_layout const& layout) {
+    require<shape_error>(shape.head_dim > 0 && shape.key_value_heads > 0 &&
+                             shape.heads % shape.key_value_heads == 0,
+                         "attention", "expected heads in equal groups, got ", shape.heads,
+                         " query heads of ", shape.head_dim, " for ", shape.key_value_heads,
+                         " key heads");
     require<shape_error>(q.rows() == layout.tokens() && q.columns() == shape.query_columns(),
                          "attention", "expected queries [", layout.tokens(), ", ",
                          shape.query_columns(), "], got ", q.extents());

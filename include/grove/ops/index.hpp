@@ -21,6 +21,13 @@ tensor<B, T> scatter_add_rows(tensor<B, T> const& x, index_tensor<B> const& inde
 }
 
 namespace detail {
+/// i ↦ i.
+struct identity_law {
+    template <class N>
+    GROVE_HD N operator()(index_t i) const {
+        return static_cast<N>(i);
+    }
+};
 /// i ↦ (i / per_row) · columns: where the row of flat element i starts.
 struct row_start_law {
     index_t per_row, columns;
@@ -31,18 +38,22 @@ struct row_start_law {
 };
 }  // namespace detail
 
-/// Flat positions in [rows, columns] of the column numbers index [rows, k].
+/// Flat positions in [rows, columns] of the column numbers index [rows, k]; throws value_error for a column
+/// outside.
 template <class B>
 index_tensor<B> flat_index(index_tensor<B> const& index, index_t columns) {
     B& b = index.backend();
     index_t const per_row = index.columns();
+    // the gather changes nothing, but throws: a column outside would silently be one of another row
+    auto const every = b.template tabulate<std::int32_t>(detail::identity_law{}, columns);
+    auto const column = b.gather(every, 1, index.buffer());
     auto start = b.template tabulate<std::int32_t>(detail::row_start_law{per_row, columns}, index.size());
     using buffer = typename B::template buffer<std::int32_t>;
-    auto flat = b.map(law::add{}, 1, index.size(), operand<buffer>{index.buffer(), 0, 1},
+    auto flat = b.map(law::add{}, 1, index.size(), operand<buffer>{column, 0, 1},
                       operand<buffer>{start, 0, 1});
     return {b, flat[0], {index.size()}};
 }
-/// x[i, index[i, j]]: [rows, columns] by [rows, k] → [rows, k].
+/// x[i, index[i, j]]: [rows, columns] by [rows, k] → [rows, k]; throws value_error for a column outside.
 template <class B, class T>
 tensor<B, T> take_columns(tensor<B, T> const& x, index_tensor<B> const& index) {
     require<shape_error>(index.rows() == x.rows(), "take_columns", "expected ", x.rows(),

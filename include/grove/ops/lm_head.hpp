@@ -29,8 +29,11 @@ std::array<tensor<B, T>, 2> lm_head(tensor<B, T> const& hidden, Logits const& lo
     index_t const tokens = hidden.rows();
     require<shape_error>(static_cast<index_t>(targets.size()) == tokens, "lm_head", "expected ",
                          tokens, " targets, got ", targets.size());
+    require<configuration_error>(options.chunk >= 1, "lm_head", "expected a chunk ≥ 1, got ",
+                                 options.chunk);
+    options.kept.check("lm_head", tokens);
     std::vector<tensor<B, T>> log_probability, entropy;
-    for (index_t first = 0; first < tokens; first += options.chunk) {
+    for (index_t first = 0; first == 0 || first < tokens; first += options.chunk) {
         index_t const rows = std::min(options.chunk, tokens - first);
         std::vector<std::int32_t> const part(targets.begin() + first, targets.begin() + first + rows);
         auto head = [part, logits, temperature = options.temperature,

@@ -3,6 +3,8 @@
 /// Laws over tensors, with broadcasting.
 #pragma once
 
+#include <tuple>
+
 #include "grove/core/law.hpp"
 #include "grove/core/tensor.hpp"
 #include "grove/backend/concept.hpp"
@@ -42,6 +44,11 @@ struct affine {
     template <class N>
     GROVE_HD N operator()(N x) const {
         return x * N(factor) + N(shift);
+    }
+    /// Without x, so that the gradient at ±∞ is a number.
+    template <class N>
+    GROVE_HD several<N, 1> gradient(N g, N) const {
+        return {{g * N(factor)}};
     }
 };
 struct exp {
@@ -108,6 +115,14 @@ operand<typename B::template buffer<T>> broadcast(tensor<B, T> const& x, shape c
                          "], one column per row or a number, got ", x.extents());
     return {x.buffer(), 1, 0};
 }
+/// Which of two operands gives a result its shape: an empty one, else the larger, else the one with more
+/// columns or axes.
+inline shape wider(shape const& x, shape const& y) {
+    auto rank = [](shape const& s) {
+        return std::tuple(s.size() == 0, s.size(), s.columns(), s.rank());
+    };
+    return rank(x) < rank(y) ? y : x;
+}
 }  // namespace detail
 
 /// Applies a law element by element. The result has the shape of the largest operand; the others have the
@@ -120,7 +135,7 @@ operand<typename B::template buffer<T>> broadcast(tensor<B, T> const& x, shape c
 template <class Law, class B, class T, class... More>
 auto map(Law law, tensor<B, T> const& first, More const&... more) {
     shape target = first.extents();
-    ((target = more.size() > target.size() ? more.extents() : target), ...);
+    ((target = detail::wider(target, more.extents())), ...);
     auto y = first.backend().map(law, target.rows(), target.columns(),
                                  detail::broadcast(first, target), detail::broadcast(more, target)...);
     if constexpr (y.size() == 1) {

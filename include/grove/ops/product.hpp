@@ -24,7 +24,8 @@ tensor<B, T> matmul(tensor<B, T> const& a, tensor<B, T> const& b, transpose of_a
                          "matmul", "expected [m, k] · [k, n] or [batch, m, k] · [batch, k, n], got ",
                          a.extents(), " · ", b.extents());
     index_t const batch = batched ? b.extents()[0] : 1;
-    index_t const a_rows = a.rows() / batch, b_rows = b.rows() / batch;
+    index_t const a_rows = batched ? a.extents()[1] : a.rows();
+    index_t const b_rows = batched ? b.extents()[1] : b.rows();
     product_shape const p{ta ? a.columns() : a_rows, tb ? b_rows : b.columns(),
                           ta ? a_rows : a.columns(), ta, tb, batch};
     require<shape_error>(p.k == (tb ? b.columns() : b_rows), "matmul",

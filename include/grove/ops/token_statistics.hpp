@@ -3,6 +3,10 @@
 /// The one function from which sampler and trainer obtain log-probabilities.
 #pragma once
 
+#include <algorithm>
+#include <limits>
+#include <string_view>
+
 #include "grove/backend/refinement.hpp"
 #include "grove/ops/create.hpp"
 #include "grove/ops/index.hpp"
@@ -17,6 +21,16 @@ struct kept_tokens {
     std::vector<std::int32_t> tokens;
 
     bool all() const { return offsets.empty(); }
+    /// Throws shape_error unless these are the sets of `rows` rows.
+    void check(std::string_view operation, index_t rows) const {
+        if (all()) return;
+        require<shape_error>(static_cast<index_t>(offsets.size()) == rows + 1, operation, "expected ",
+                             rows + 1, " offsets of kept tokens, got ", offsets.size());
+        require<shape_error>(offsets.front() == 0 && std::is_sorted(offsets.begin(), offsets.end()) &&
+                                 offsets.back() == static_cast<index_t>(tokens.size()),
+                             operation, "expected offsets ascending from 0 to the ", tokens.size(),
+                             " kept tokens, got ", offsets.front(), " … ", offsets.back());
+    }
     /// Rows [first, first + count).
     kept_tokens rows(index_t first, index_t count) const {
         if (all()) return {};
@@ -27,6 +41,17 @@ struct kept_tokens {
         return part;
     }
 };
+
+namespace detail {
+/// log p ↦ p log p, which is 0 for p = 0.
+struct entropy_law {
+    template <class N>
+    GROVE_HD N operator()(N log_p) const {
+        N const p = math::exp(log_p);
+        return math::select(p == N(0), N(0), p * log_p);
+    }
+};
+}  // namespace detail
 
 /// `token_statistics` composed from primitives.
 template <class B, class T>
@@ -46,16 +71,17 @@ std::array<tensor<B, T>, 2> token_statistics_composite(tensor<B, T> const& logit
             for (auto at = begin; at < end; ++at)
                 row[kept.tokens[static_cast<std::size_t>(at)]] = T(1);
         }
-        // −1e30 rather than −∞: its probability is zero too, and 0 · log p stays a number
-        z = map(law::keep_where<T>{T(-1e30)}, z, from_host(b, z.extents(), mask));
+        z = map(law::keep_where<T>{-std::numeric_limits<T>::infinity()}, z,
+                from_host(b, z.extents(), mask));
     }
     auto const log_p = log_softmax(z);
-    auto const entropy = affine(sum_columns(exp(log_p) * log_p), T(-1));
+    auto const entropy = affine(sum_columns(map(detail::entropy_law{}, log_p)), T(-1));
     return {take_columns(log_p, targets.reshape({rows, 1})).reshape({rows}), entropy.reshape({rows})};
 }
 
 /// {log-probability of the target [rows], entropy [rows]} of softmax(logits / temperature) over all
-/// tokens or over the kept ones; logits [rows, vocabulary], targets [rows]. Throws shape_error,
+/// tokens or over the kept ones; logits [rows, vocabulary], targets [rows]. A token that was not kept has
+/// log-probability −∞; a logit of −∞ adds nothing to the entropy. Throws shape_error,
 /// value_error for a temperature ≤ 0 or a target outside the vocabulary.
 template <class B, class T>
 std::array<tensor<B, T>, 2> token_statistics(tensor<B, T> const& logits,
@@ -67,9 +93,7 @@ std::array<tensor<B, T>, 2> token_statistics(tensor<B, T> const& logits,
                          " targets, got ", targets.size());
     require<value_error>(temperature > T(0), "token_statistics", "expected a temperature > 0, got ",
                          temperature);
-    require<shape_error>(kept.all() || static_cast<index_t>(kept.offsets.size()) == rows + 1,
-                         "token_statistics", "expected ", rows + 1, " offsets of kept tokens, got ",
-                         kept.offsets.size());
+    kept.check("token_statistics", rows);
     for (auto token : kept.tokens)
         require<value_error>(token >= 0 && token < logits.columns(), "token_statistics",
                              "expected kept tokens in [0, ", logits.columns(), "), got ", token);

@@ -219,8 +219,7 @@ private:
             }
         result.reason = finish_reason::length;
         return static_cast<index_t>(result.tokens.size()) >= options_.max_new_tokens ||
-               s.length + 1 > model_->config().max_position_embeddings ||
-               s.length + 1 > cache_->capacity();
+               s.length + 1 >= model_->config().max_position_embeddings;
     }
 
     decoder<B, T> const* model_;

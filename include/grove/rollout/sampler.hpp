@@ -28,7 +28,8 @@ struct sampling_options {
             require<configuration_error>(holds, "sampling_options", "expected ", name, " ", range,
                                          ", got ", value);
         };
-        need(temperature >= 0.0 && temperature < 1e6, "temperature", temperature, "≥ 0");
+        need(temperature == 0.0 || (temperature >= 1e-3 && temperature <= 1e6), "temperature",
+             temperature, "0 or in [0.001, 1e6]");
         need(top_k >= 0, "top_k", top_k, "≥ 0");
         need(top_p > 0.0 && top_p <= 1.0, "top_p", top_p, "in (0, 1]");
         need(min_p >= 0.0 && min_p <= 1.0, "min_p", min_p, "in [0, 1]");
@@ -47,7 +48,7 @@ public:
     }
 
     /// One token from softmax(logits / temperature), truncated and renormalised, by inverse transform of
-    /// `uniform` in [0, 1). Throws value_error where no logit is finite or one is NaN.
+    /// `uniform` in [0, 1). Throws value_error where one logit is NaN or the largest is not finite.
     template <class T>
     std::int32_t operator()(std::span<T const> logits, double uniform) {
         kept_.clear();
@@ -72,12 +73,13 @@ private:
             if (best_ < 0 || z > logits[static_cast<std::size_t>(best_)])
                 best_ = static_cast<std::int32_t>(i);
         }
-        require<value_error>(best_ >= 0 && std::isfinite(logits[static_cast<std::size_t>(best_)]),
-                             "sampler", "expected at least one finite logit, got none");
+        require<value_error>(best_ >= 0, "sampler", "expected at least one logit, got none");
+        T const top = logits[static_cast<std::size_t>(best_)];
+        require<value_error>(std::isfinite(top), "sampler", "expected a finite largest logit, got ",
+                             top);
         if (options_.temperature == 0.0) return;
         weights_.resize(logits.size());
         T const inverse = static_cast<T>(1.0 / options_.temperature);
-        T const top = logits[static_cast<std::size_t>(best_)];
         for_each_pack<T>(size, [&](std::ptrdiff_t i, int count) {
             pack<T> const z = load_pack(logits.data() + i, count, top);
             alignas(64) T lanes[pack<T>::size];

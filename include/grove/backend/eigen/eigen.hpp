@@ -281,8 +281,9 @@ public:
             auto const set = kept_set(kept_offsets, kept, i);
             auto const s = detail::logit_statistics(row, vocabulary, inverse_temperature, set,
                                                     detail::scratch<T, 6>(vocabulary));
-            log_probability.data()[i] =
-                math::fma(row[targets.data()[i]], inverse_temperature, -s.log_normalizer);
+            auto const token = targets.data()[i];
+            T const logit = keeps(set, token) ? row[token] : -std::numeric_limits<T>::infinity();
+            log_probability.data()[i] = math::fma(logit, inverse_temperature, -s.log_normalizer);
             entropy.data()[i] = s.entropy;
             log_normalizer.data()[i] = s.log_normalizer;
         });
@@ -305,10 +306,13 @@ public:
             pack<T> const h(entropy.data()[i]), pl(gl), pe(ge);
             for_each_pack<T>(vocabulary, [&](index_t j, int count) {
                 pack<T> const log_p = math::fma(load_pack(row + j, count), tau, shift);
-                store_pack(-math::exp(log_p) * tau * math::fma(pe, log_p + h, pl), target + j, count);
+                pack<T> const p = math::exp(log_p), slope = math::fma(pe, log_p + h, pl);
+                // 0 · −∞ must count as zero
+                store_pack(math::select(p == pack<T>(T(0)), p, -p * tau * slope), target + j, count);
             });
             if (!set.empty()) keep_only(target, vocabulary, set, detail::scratch<T, 6>(vocabulary));
-            target[targets.data()[i]] += gl * inverse_temperature;
+            if (auto const token = targets.data()[i]; keeps(set, token))
+                target[token] += gl * inverse_temperature;
         });
         return dx;
     }
@@ -412,6 +416,9 @@ private:
                     body({first, queries, key_first.data()[s], key_counts.data()[s]}, t % heads);
             }
         });
+    }
+    static bool keeps(std::span<std::int32_t const> set, std::int32_t token) {
+        return set.empty() || std::find(set.begin(), set.end(), token) != set.end();
     }
     static std::span<std::int32_t const> kept_set(indices const& offsets, indices const& kept,
                                                   index_t i) {

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+// Decoders small enough for finite differences, with weights from a formula.
+#pragma once
+
+#include <cmath>
+#include <utility>
+#include <vector>
+
+#include "grove/nn/decoder.hpp"
+#include "grove/ops/lm_head.hpp"
+
+namespace grove_test {
+
+using namespace grove;
+
+/// Grouped queries, a head width that is not hidden_size / heads, an untied head.
+inline decoder_config dense_config() {
+    return {.vocab_size = 7, .hidden_size = 8, .intermediate_size = 5, .num_hidden_layers = 2,
+            .num_attention_heads = 4, .num_key_value_heads = 2, .head_dim = 6,
+            .max_position_embeddings = 16, .rope_theta = 500, .rms_norm_eps = 1e-5};
+}
+/// One dense layer and two of experts in four groups, of which two stay; shared experts; a tied head.
+inline decoder_config grouped_config() {
+    return {.vocab_size = 7, .hidden_size = 8, .intermediate_size = 5, .num_hidden_layers = 3,
+            .num_attention_heads = 2, .num_key_value_heads = 1, .max_position_embeddings = 16,
+            .rope_theta = 500, .rms_norm_eps = 1e-5, .tie_word_embeddings = true,
+            .n_routed_experts = 8, .num_experts_per_tok = 3, .n_shared_experts = 2,
+            .moe_intermediate_size = 3, .n_group = 4, .topk_group = 2,
+            .routed_scaling_factor = 2.5};
+}
+/// Experts alone, from the first layer, without groups, shared experts or normalised weights.
+inline decoder_config plain_config() {
+    auto config = grouped_config();
+    config.num_hidden_layers = 2;
+    config.n_shared_experts = 0;
+    config.first_k_dense_replace = 0;
+    config.n_group = config.topk_group = 1;
+    config.norm_topk_prob = false;
+    config.routed_scaling_factor = 1.5;
+    return config;
+}
+
+/// Weight i of parameter k: sin((0.7 + 0.01 i) i + 1.3 k), halved for matrices and around 1 for norms.
+/// Bias of expert e in layer l: −1.5 + 0.4 sin(2 e + 3 l).
+template <class B, class T>
+void set_weights(decoder<B, T>& model) {
+    double k = 0;
+    model.visit([&](auto& p) {
+        bool const matrix = p.value.extents().rank() > 1;
+        std::vector<T> numbers(static_cast<std::size_t>(p.value.size()));
+        for (std::size_t at = 0; at < numbers.size(); ++at) {
+            auto const i = static_cast<double>(at);
+            double const wave = std::sin((0.7 + 0.01 * i) * i + 1.3 * k);
+            numbers[at] = static_cast<T>(matrix ? 0.5 * wave : 1 + 0.2 * wave);
+        }
+        p.value = from_host(model.backend(), p.value.extents(), numbers);
+        ++k;
+    });
+    double layer = static_cast<double>(model.config().first_k_dense_replace);
+    model.visit_routers([&](auto& router) {
+        std::vector<T> bias(static_cast<std::size_t>(router.experts()));
+        for (std::size_t e = 0; e < bias.size(); ++e)
+            bias[e] = static_cast<T>(-1.5 + 0.4 * std::sin(2.0 * static_cast<double>(e) + 3 * layer));
+        router.score_correction_bias = from_host(model.backend(), {router.experts()}, bias);
+        ++layer;
+    });
+}
+
+inline packed_tokens two_sequences() { return packed_tokens::of({{3, 1, 4, 1, 5}, {2, 6}}); }
+inline std::vector<std::int32_t> const next_tokens{1, 4, 1, 5, 0, 6, 3};
+inline constexpr double temperature = 0.7;
+
+/// −mean log-probability of next_tokens plus 0.3 · Σ balance, on whatever backend it is given.
+template <class On, class Model>
+tensor<On, double> loss(On& on, Model const& model) {
+    auto const batch = two_sequences();
+    fresh_keys keys{batch.layout};
+    auto const output = model.forward(on, batch, keys, true);
+    auto const head = [&](auto const& x) { return model.logits(x); };
+    head_options<double> const options{.temperature = temperature, .kept = {}, .chunk = 3};
+    auto total = affine(mean(lm_head(output.hidden, head, next_tokens, options)[0]), -1.0);
+    for (auto const& routing : output.routings) total = total + affine(routing.balance, 0.3);
+    return total;
+}
+
+}  // namespace grove_test
