@@ -78,7 +78,8 @@ TEST_CASE("experts are chosen as by the definition") {
     };
     for (auto const& s : {setting{12, 4, 4, 2}, {12, 2, 4, 1}, {12, 5, 3, 2}, {8, 8, 4, 4},
                           {16, 3, 2, 1}, {6, 6, 1, 1}}) {
-        CAPTURE(s.experts, s.top, s.groups, s.top_groups);
+        CAPTURE(s.experts);
+        CAPTURE(s.top);
         auto const count = static_cast<std::size_t>(s.experts);
         auto const bias = uniform_numbers(count, 7, -3, 1);
         router_case c(bias, s.top, s.groups, s.top_groups);

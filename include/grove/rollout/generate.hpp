@@ -39,10 +39,10 @@ struct completion {
 
 /// Settings of generation.
 struct generation_options {
-    sampling_options sampling;
+    sampling_options sampling{};
     index_t max_new_tokens = 64;
-    std::vector<std::int32_t> end_tokens;
-    std::vector<std::vector<std::int32_t>> stop_sequences;
+    std::vector<std::int32_t> end_tokens{};
+    std::vector<std::vector<std::int32_t>> stop_sequences{};
     index_t max_batch = 256;      ///< sequences at a time
     index_t prefill_tokens = 8192;  ///< prompt tokens of one pass (at least one prompt is admitted)
 

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+// A model with something to say, and requests of many lengths.
+#pragma once
+
+#include <vector>
+
+#include "grove/backend/eigen/eigen.hpp"
+#include "grove/rollout/generate.hpp"
+
+namespace grove_test {
+
+using namespace grove;
+using model_type = decoder<eigen_backend, float>;
+
+/// Extents that are no multiples of a vector register; initial weights large enough that the
+/// distributions differ from token to token.
+inline decoder_config dense_config() {
+    return {.vocab_size = 53, .hidden_size = 40, .intermediate_size = 70, .num_hidden_layers = 2,
+            .num_attention_heads = 4, .num_key_value_heads = 2, .max_position_embeddings = 180,
+            .initializer_range = 0.25};
+}
+inline decoder_config moe_config() {
+    auto config = dense_config();
+    config.n_routed_experts = 8;
+    config.num_experts_per_tok = 3;
+    config.moe_intermediate_size = 22;
+    config.n_group = 4;
+    config.topk_group = 2;
+    config.routed_scaling_factor = 2.5;
+    return config;
+}
+
+/// Prompts of 1 to 9 tokens and one of 140, which is longer than any block of the kernels.
+inline std::vector<generation_request> requests(std::uint32_t count) {
+    random_sequence random({.seed = 21});
+    std::vector<generation_request> all;
+    for (std::uint32_t i = 0; i < count; ++i) {
+        generation_request request{{}, {.seed = 5, .stream = random_stream::rollout, .prompt = i}};
+        std::uint32_t const length = i == 1 ? 140 : 1 + i * 5 % 9;
+        while (request.prompt.size() < length)
+            request.prompt.push_back(static_cast<std::int32_t>(random.integer(0, 52)));
+        all.push_back(request);
+    }
+    return all;
+}
+
+inline bool same(completion const& a, completion const& b) {
+    return a.tokens == b.tokens && a.log_probability == b.log_probability &&
+           a.kept.tokens == b.kept.tokens && a.kept.offsets == b.kept.offsets &&
+           a.reason == b.reason;
+}
+inline bool same(std::vector<completion> const& a, std::vector<completion> const& b) {
+    return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                      [](auto const& x, auto const& y) { return same(x, y); });
+}
+
+}  // namespace grove_test
