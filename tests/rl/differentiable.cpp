@@ -145,6 +145,7 @@ TEST_CASE("a differentiable policy says what it lacks") {
     policy.evaluate(input, {});
     CHECK_THROWS_WITH_AS(policy.backward({.log_probability = {1, 2}}),
                          "[differentiable_policy] expected 4 gradients, got 2", shape_error);
+    CHECK_THROWS_AS(policy.backward({.log_probability = slope, .value = slope}), configuration_error);
     CHECK(model.logits.gradient.empty());
 
     policy.evaluate(input, {});

@@ -45,6 +45,9 @@ public:
     void backward(token_statistics<T> const& gradient) {
         require<value_error>(tape_ != nullptr, "differentiable_policy",
                              "expected evaluate before backward, got neither input nor tape");
+        require<configuration_error>(gradient.value.empty(), "differentiable_policy",
+                                     "expected no gradient by values, got ", gradient.value.size(),
+                                     ": this policy has no value head");
         seed(result_.log_probability, gradient.log_probability);
         seed(result_.entropy, gradient.entropy);
         if (!result_.auxiliary.empty()) seed(result_.auxiliary, std::vector<T>{T(1)});
