@@ -37,6 +37,7 @@ inline grove::json summary(settings const& s, grove::json const& notes,
             {"length_last", mean_of_last(length, 10)},
             {"train_seconds", notes.at("train_seconds")},
             {"sampled_tokens", notes.at("sampled_tokens")},
+            {"weights_crc32c", notes.at("weights_crc32c")},
             {"logprob_max_abs_diff", notes.at("logprob_max_abs_diff")}};
 }
 

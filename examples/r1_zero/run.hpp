@@ -51,6 +51,7 @@ public:
         notes_["final"] = to_json(evaluate(policy_, s_, tokens_, generation(tokens_, 0.6, 0.95)));
         notes_["samples_after"] = show_samples(policy_, s_, tokens_, 4);
         notes_["train_seconds"] = watch_.seconds();
+        notes_["weights_crc32c"] = grove::digest(policy_);
     }
 
     grove::json const& notes() const { return notes_; }

@@ -57,7 +57,8 @@ TEST_CASE("gradient: laws with every form of broadcasting") {
     CHECK(check_gradient(law, column, full, row) < tolerance);
     CHECK(check_gradient(law, number, number, number) < tolerance);
     CHECK(check_gradient(law, random_tensor({1, 4}, 5), row, number) < tolerance);
-    CHECK(check_gradient(law, random_tensor({4, 1}, 6), number, random_tensor({4, 1}, 7)) < tolerance);
+    CHECK(check_gradient(law, random_tensor({4, 1}, 6), number, random_tensor({4, 1}, 7)) <
+          tolerance);
 }
 
 TEST_CASE("gradient: one output of several, and a law's own gradient") {
@@ -98,12 +99,11 @@ TEST_CASE("gradient: segments") {
 TEST_CASE("gradient: movement by index") {
     auto index = [](auto const& x) { return indices_from(x.backend(), {2, 0, 2, 1}); };
     auto const x = random_tensor({4, 3}, 15);
-    CHECK(check_gradient([&](auto const& a) { return gather_rows(a * a, index(a)); }, x) < tolerance);
+    CHECK(check_gradient([&](auto const& a) { return gather_rows(a * a, index(a)); }, x) <
+          tolerance);
     CHECK(check_gradient([&](auto const& a) { return scatter_add_rows(a * a, index(a), 3); }, x) <
           tolerance);
-    auto columns = [&](auto const& a) {
-        return take_columns(a * a, index(a).reshape({4, 1}));
-    };
+    auto columns = [&](auto const& a) { return take_columns(a * a, index(a).reshape({4, 1})); };
     CHECK(check_gradient(columns, x) < tolerance);
 }
 
@@ -111,8 +111,11 @@ TEST_CASE("gradient: slices, permutations and joins") {
     auto const x = random_tensor({4, 6}, 16), y = random_tensor({4, 2}, 17);
     CHECK(check_gradient([](auto const& a) { return slice_rows(a * a, 1, 2); }, x) < tolerance);
     CHECK(check_gradient([](auto const& a) { return slice_columns(a * a, 2, 3); }, x) < tolerance);
-    CHECK(check_gradient([](auto const& a) { return swap_leading((a * a).reshape({4, 3, 2})); }, x) <
-          tolerance);
+    CHECK(check_gradient(
+              [](auto const& a) {
+                  return swap_leading((a * a).reshape({4, 3, 2}));
+              },
+              x) < tolerance);
     auto beside = [](auto const& a, auto const& b) {
         return concatenate_columns(std::vector{a, b, a * a});
     };
@@ -131,7 +134,8 @@ TEST_CASE("gradient: products with every transpose") {
             shape const a = ta ? shape{4, 3} : shape{3, 4}, b = tb ? shape{2, 4} : shape{4, 2};
             CHECK(check_gradient(product, random_tensor(a, 18), random_tensor(b, 19)) < tolerance);
             shape const as{2, a[0], a[1]}, bs{2, b[0], b[1]};
-            CHECK(check_gradient(product, random_tensor(as, 20), random_tensor(bs, 21)) < tolerance);
+            CHECK(check_gradient(product, random_tensor(as, 20), random_tensor(bs, 21)) <
+                  tolerance);
         }
     auto square = [](auto const& a) { return matmul(a, a); };
     CHECK(check_gradient(square, random_tensor({3, 3}, 22)) < tolerance);
@@ -146,7 +150,8 @@ TEST_CASE("gradient: grouped products in both storages") {
     auto transposed = [](auto const& a, auto const& w) {
         auto& b = a.backend();
         auto const offsets = indices_from(b, {0, 2, 2, 6});
-        auto const y = b.grouped_matmul({6, 2, 3, 3, true}, a.buffer(), w.buffer(), offsets.buffer());
+        auto const y =
+            b.grouped_matmul({6, 2, 3, 3, true}, a.buffer(), w.buffer(), offsets.buffer());
         return std::remove_cvref_t<decltype(a)>(b, y, {6, 2});
     };
     CHECK(check_gradient(transposed, x, random_tensor({3, 2, 3}, 25)) < tolerance);
@@ -156,11 +161,13 @@ TEST_CASE("gradient: strided reads and places are each other's") {
     strided_view const window{3, {2, 2}, {4, 2}};
     auto read = [&](auto const& a) {
         auto& b = a.backend();
-        return std::remove_cvref_t<decltype(a)>(b, b.strided_read((a * a).buffer(), window), {2, 2});
+        return std::remove_cvref_t<decltype(a)>(b, b.strided_read((a * a).buffer(), window),
+                                                {2, 2});
     };
     auto place = [&](auto const& a) {
         auto& b = a.backend();
-        return std::remove_cvref_t<decltype(a)>(b, b.strided_place((a * a).buffer(), window, 12), {12});
+        return std::remove_cvref_t<decltype(a)>(b, b.strided_place((a * a).buffer(), window, 12),
+                                                {12});
     };
     CHECK(check_gradient(read, random_tensor({12}, 26)) < tolerance);
     CHECK(check_gradient(place, random_tensor({4}, 27)) < tolerance);
@@ -169,7 +176,8 @@ TEST_CASE("gradient: strided reads and places are each other's") {
 TEST_CASE("gradient: a cast casts the gradient back") {
     autodiff<reference_backend> tape(reference);
     std::vector<double> gradient;
-    auto const x = leaf(tape, random_tensor({3}, 28), [&](matrix const& g) { gradient = to_host(g); });
+    auto const x =
+        leaf(tape, random_tensor({3}, 28), [&](matrix const& g) { gradient = to_host(g); });
     tensor<autodiff<reference_backend>, float> const y(tape, tape.cast<float>(x.buffer()), {3});
     backward(y, from_host<float>(reference, {3}, {0.5f, -2.0f, 3.0f}));
     CHECK(gradient == std::vector<double>{0.5, -2.0, 3.0});

@@ -124,7 +124,9 @@ TEST_CASE_FIXTURE(fixture, "backward: a loss that is no number needs a seed of i
 
 TEST_CASE_FIXTURE(fixture, "autodiff: values are those of the inner backend") {
     auto const values = random_values<double>(12, 1);
-    auto f = [](auto const& x) { return sum_columns(matmul(exp(x), x, transpose::no, transpose::yes)); };
+    auto f = [](auto const& x) {
+        return sum_columns(matmul(exp(x), x, transpose::no, transpose::yes));
+    };
     auto const acting = f(from_host(backend, {3, 4}, values));
     auto const learning = f(leaf(values).reshape({3, 4}));
     CHECK(to_host(value_of(learning)) == to_host(acting));
@@ -135,8 +137,9 @@ TEST_CASE_FIXTURE(fixture, "autodiff: values are those of the inner backend") {
 TEST_CASE_FIXTURE(fixture, "autodiff: a rule of one's own is called with the gradient") {
     auto const x = leaf({1, 2});
     auto const y = tape.record<double>(x.buffer().value, [&](host_buffer<double> const& g) {
-        tape.accumulate(x.buffer(), backend.map(law::add{}, 1, 2, operand<host_buffer<double>>{g, 0, 1},
-                                                operand<host_buffer<double>>{g, 0, 1})[0]);
+        tape.accumulate(x.buffer(),
+                        backend.map(law::add{}, 1, 2, operand<host_buffer<double>>{g, 0, 1},
+                                    operand<host_buffer<double>>{g, 0, 1})[0]);
     });
     backward(sum(tensor<autodiff<inner>, double>(tape, y, {2})));
     CHECK(gradient == std::vector<double>{2, 2});

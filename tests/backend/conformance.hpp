@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What every backend must do: the primitives of grove/backend/concept.hpp against their definitions, as
-// loops in double or exact integers. One line tests another backend:
+// What every backend must do: the primitives of grove/backend/concept.hpp against their
+// definitions, as loops in double or exact integers. One line tests another backend:
 //     GROVE_TEST_BACKENDS(candidate<my_backend, float>, candidate<my_backend, double>);
 #pragma once
 
@@ -102,8 +102,8 @@ TEST_CASE_TEMPLATE_DEFINE("backend: transfers, slices, casts and tables", C, sto
     ints const i{3, -1, 2000000000};
     CHECK(down<std::int32_t>(b, up(b, i)) == i);
     CHECK(down<T>(b, b.template cast<T>(up(b, ints{3, -1, 7}))) == std::vector<T>{3, -1, 7});
-    CHECK(down<std::int32_t>(b, b.template cast<std::int32_t>(up(b, std::vector<T>{T(2.5), T(-7)}))) ==
-          ints{2, -7});
+    CHECK(down<std::int32_t>(b, b.template cast<std::int32_t>(
+                                    up(b, std::vector<T>{T(2.5), T(-7)}))) == ints{2, -7});
 }
 
 TEST_CASE_TEMPLATE_DEFINE("backend: map reads full, row, column and number operands", C, maps) {
@@ -117,13 +117,16 @@ TEST_CASE_TEMPLATE_DEFINE("backend: map reads full, row, column and number opera
         auto const x = random_values<T>(rows * columns, 3), row = random_values<T>(columns, 4);
         auto const column = random_values<T>(rows, 5), number = random_values<T>(1, 6);
         std::vector<std::pair<operand_type, std::vector<T> const*>> const others{
-            {{up(b, x), columns, 1}, &x}, {{up(b, row), 0, 1}, &row},
-            {{up(b, column), 1, 0}, &column}, {{up(b, number), 0, 0}, &number}};
+            {{up(b, x), columns, 1}, &x},
+            {{up(b, row), 0, 1}, &row},
+            {{up(b, column), 1, 0}, &column},
+            {{up(b, number), 0, 0}, &number}};
         operand_type const full{up(b, x), columns, 1};
         for (auto const& [second, second_host] : others)
             for (auto const& [third, third_host] : others) {
                 auto at = [](operand_type const& o, std::vector<T> const& v, index_t i, index_t j) {
-                    return double(v[static_cast<std::size_t>(i * o.row_stride + j * o.column_stride)]);
+                    return double(
+                        v[static_cast<std::size_t>(i * o.row_stride + j * o.column_stride)]);
                 };
                 std::vector<double> expected;
                 for (index_t i = 0; i < rows; ++i)
@@ -137,13 +140,14 @@ TEST_CASE_TEMPLATE_DEFINE("backend: map reads full, row, column and number opera
     }
 }
 
-TEST_CASE_TEMPLATE_DEFINE("backend: map returns several outputs and adds integers", C, map_outputs) {
+TEST_CASE_TEMPLATE_DEFINE("backend: map returns several outputs and adds integers", C,
+                          map_outputs) {
     using T = typename C::value_type;
     auto b = C::make();
     auto const x = random_values<T>(35, 7), y = random_values<T>(35, 8);
     using operand_type = operand<typename C::backend_type::template buffer<T>>;
-    auto const z = b.map(two_outputs_law{}, 5, 7, operand_type{up(b, x), 7, 1},
-                         operand_type{up(b, y), 7, 1});
+    auto const z =
+        b.map(two_outputs_law{}, 5, 7, operand_type{up(b, x), 7, 1}, operand_type{up(b, y), 7, 1});
     static_assert(std::tuple_size_v<std::remove_cvref_t<decltype(z)>> == 2);
     auto const smaller = down<T>(b, z[1]);
     std::vector<double> exponential;
@@ -175,8 +179,8 @@ TEST_CASE_TEMPLATE_DEFINE("backend: sums and maxima of rows", C, reductions) {
             maxima.push_back(*std::max_element(row.begin(), row.end()));
         }
         auto const buffer = up(b, x);
-        CHECK(worst_error(down<T>(b, b.reduce_columns(reduction::sum, buffer, rows, columns)), sums) <
-              tolerance<T>);
+        CHECK(worst_error(down<T>(b, b.reduce_columns(reduction::sum, buffer, rows, columns)),
+                          sums) < tolerance<T>);
         CHECK(down<T>(b, b.reduce_columns(reduction::max, buffer, rows, columns)) == maxima);
     }
     auto const nothing = b.reduce_columns(reduction::sum, up(b, std::vector<T>{}), 3, 0);
@@ -207,14 +211,16 @@ TEST_CASE_TEMPLATE_DEFINE("backend: sums over segments of rows, and their adjoin
                     repeated[to] = sources[from];
                 }
         auto const index = up(b, offsets);
-        CHECK(worst_error(down<T>(b, b.sum_segments(up(b, x), columns, index)), sums) < tolerance<T>);
+        CHECK(worst_error(down<T>(b, b.sum_segments(up(b, x), columns, index)), sums) <
+              tolerance<T>);
         CHECK(down<T>(b, b.repeat_segments(up(b, sources), columns, index, 41)) == repeated);
     }
     auto const none = b.sum_segments(up(b, std::vector<T>{}), 3, up(b, ints{0}));
     CHECK(none.size() == 0);
 }
 
-TEST_CASE_TEMPLATE_DEFINE("backend: top_k is descending, ties go to the lower column", C, selection) {
+TEST_CASE_TEMPLATE_DEFINE("backend: top_k is descending, ties go to the lower column", C,
+                          selection) {
     using T = typename C::value_type;
     auto b = C::make();
     auto const ties = up(b, std::vector<T>{1, 3, 3, 2, 3, 0, 0, 0, 0, 0});
@@ -266,12 +272,14 @@ TEST_CASE_TEMPLATE_DEFINE("backend: gather, scatter_add and write_rows", C, move
         for (std::size_t i = 0; i < index.size(); ++i)
             for (index_t j = 0; j < columns; ++j) {
                 gathered.push_back(x[static_cast<std::size_t>(index[i] * columns + j)]);
-                auto const from = i * static_cast<std::size_t>(columns) + static_cast<std::size_t>(j);
+                auto const from =
+                    i * static_cast<std::size_t>(columns) + static_cast<std::size_t>(j);
                 auto const to = static_cast<std::size_t>(index[i] * columns + j);
                 scattered[to] += double(x[from]);
                 if (i != 0 && i != 2) written[to] = x[from];  // rows without repetition below
             }
-        auto const buffer = up(b, x), rows = up(b, index);
+        auto const buffer = up(b, x);
+        auto const rows = up(b, index);
         CHECK(down<T>(b, b.gather(buffer, columns, rows)) == gathered);
         CHECK(worst_error(down<T>(b, b.scatter_add(buffer, columns, rows, 6)), scattered) <
               tolerance<T>);
@@ -288,7 +296,8 @@ TEST_CASE_TEMPLATE_DEFINE("backend: gather, scatter_add and write_rows", C, move
         CHECK(down<T>(b, b.scatter_add(up(b, std::vector<T>{}), columns, up(b, ints{}), 2)) ==
               std::vector<T>(static_cast<std::size_t>(2 * columns), T(0)));
     }
-    CHECK(down<std::int32_t>(b, b.gather(up(b, ints{7, 8, 9}), 1, up(b, ints{2, 0}))) == ints{9, 7});
+    CHECK(down<std::int32_t>(b, b.gather(up(b, ints{7, 8, 9}), 1, up(b, ints{2, 0}))) ==
+          ints{9, 7});
 }
 
 TEST_CASE_TEMPLATE_DEFINE("backend: indices out of range are value_errors, nothing is written", C,
@@ -361,9 +370,14 @@ TEST_CASE_TEMPLATE_DEFINE("backend: products with all transposes, batches and em
     auto b = C::make();
     for (bool transpose_a : {false, true})
         for (bool transpose_b : {false, true})
-            for (product_shape p : std::vector<product_shape>{{1, 1, 1}, {3, 5, 7}, {17, 49, 131},
-                                                              {101, 30, 64}, {4, 3, 9, false, false, 5},
-                                                              {0, 3, 2}, {3, 0, 2}, {3, 2, 0},
+            for (product_shape p : std::vector<product_shape>{{1, 1, 1},
+                                                              {3, 5, 7},
+                                                              {17, 49, 131},
+                                                              {101, 30, 64},
+                                                              {4, 3, 9, false, false, 5},
+                                                              {0, 3, 2},
+                                                              {3, 0, 2},
+                                                              {3, 2, 0},
                                                               {2, 2, 2, false, false, 0}}) {
                 p.transpose_a = transpose_a, p.transpose_b = transpose_b;
                 CAPTURE(p.m);
@@ -371,12 +385,13 @@ TEST_CASE_TEMPLATE_DEFINE("backend: products with all transposes, batches and em
                 CAPTURE(p.k);
                 auto const x = random_values<T>(p.batch * p.m * p.k, 16);
                 auto const y = random_values<T>(p.batch * p.k * p.n, 17);
-                CHECK(worst_error(down<T>(b, b.matmul(p, up(b, x), up(b, y))), product_of(p, x, y)) <
-                      tolerance<T>);
+                CHECK(worst_error(down<T>(b, b.matmul(p, up(b, x), up(b, y))),
+                                  product_of(p, x, y)) < tolerance<T>);
             }
 }
 
-TEST_CASE_TEMPLATE_DEFINE("backend: grouped products and the gradient of their matrices", C, groups) {
+TEST_CASE_TEMPLATE_DEFINE("backend: grouped products and the gradient of their matrices", C,
+                          groups) {
     using T = typename C::value_type;
     auto b = C::make();
     for (ints const& offsets : {ints{0, 3, 3, 70, 71}, ints{0, 0}, ints{0, 5}, ints{0}})
@@ -394,14 +409,14 @@ TEST_CASE_TEMPLATE_DEFINE("backend: grouped products and the gradient of their m
                 index_t const first = offsets[static_cast<std::size_t>(e)];
                 index_t const m = offsets[static_cast<std::size_t>(e) + 1] - first;
                 auto const xe = rows_of(x, k, first, m), ye = rows_of(y, n, first, m);
-                append(expected, product_of({m, n, k, false, transpose_b}, xe,
-                                            rows_of(w, k * n, e, 1)));
+                append(expected,
+                       product_of({m, n, k, false, transpose_b}, xe, rows_of(w, k * n, e, 1)));
                 append(outer, transpose_b ? product_of({n, k, m, true, false}, ye, xe)
                                           : product_of({k, n, m, true, false}, xe, ye));
             }
             auto const index = up(b, offsets);
-            CHECK(worst_error(down<T>(b, b.grouped_matmul(g, up(b, x), up(b, w), index)), expected) <
-                  tolerance<T>);
+            CHECK(worst_error(down<T>(b, b.grouped_matmul(g, up(b, x), up(b, w), index)),
+                              expected) < tolerance<T>);
             CHECK(worst_error(down<T>(b, b.grouped_outer(g, up(b, x), up(b, y), index)), outer) <
                   tolerance<T>);
         }
@@ -428,8 +443,8 @@ TEST_CASE_TEMPLATE_DEFINE("backend: a row has the same bits alone and in a batch
             down<T>(b, b.grouped_matmul({m, n, columns, 1, true}, p, matrix, offsets))};
     };
     auto const together = results(x);
-    for (auto const& [first, count] :
-         std::vector<std::pair<index_t, index_t>>{{0, 1}, {7, 1}, {149, 1}, {3, 2}, {20, 9}, {50, 97}}) {
+    for (auto const& [first, count] : std::vector<std::pair<index_t, index_t>>{
+             {0, 1}, {7, 1}, {149, 1}, {3, 2}, {20, 9}, {50, 97}}) {
         CAPTURE(first);
         CAPTURE(count);
         auto const part = results(rows_of(x, columns, first, count));
@@ -445,18 +460,18 @@ TEST_CASE_TEMPLATE_DEFINE("backend: a row has the same bits alone and in a batch
 }  // namespace conformance
 
 /// Runs every case above for these candidates.
-#define GROVE_TEST_BACKENDS(...)                                     \
-    TEST_CASE_TEMPLATE_INVOKE(models_concept, __VA_ARGS__);          \
-    TEST_CASE_TEMPLATE_INVOKE(storage, __VA_ARGS__);                 \
-    TEST_CASE_TEMPLATE_INVOKE(maps, __VA_ARGS__);                    \
-    TEST_CASE_TEMPLATE_INVOKE(map_outputs, __VA_ARGS__);             \
-    TEST_CASE_TEMPLATE_INVOKE(reductions, __VA_ARGS__);              \
-    TEST_CASE_TEMPLATE_INVOKE(segments, __VA_ARGS__);                \
-    TEST_CASE_TEMPLATE_INVOKE(selection, __VA_ARGS__);               \
-    TEST_CASE_TEMPLATE_INVOKE(sorting, __VA_ARGS__);                 \
-    TEST_CASE_TEMPLATE_INVOKE(movement, __VA_ARGS__);                \
-    TEST_CASE_TEMPLATE_INVOKE(index_errors, __VA_ARGS__);            \
-    TEST_CASE_TEMPLATE_INVOKE(strided, __VA_ARGS__);                 \
-    TEST_CASE_TEMPLATE_INVOKE(products, __VA_ARGS__);                \
-    TEST_CASE_TEMPLATE_INVOKE(groups, __VA_ARGS__);                  \
+#define GROVE_TEST_BACKENDS(...)                            \
+    TEST_CASE_TEMPLATE_INVOKE(models_concept, __VA_ARGS__); \
+    TEST_CASE_TEMPLATE_INVOKE(storage, __VA_ARGS__);        \
+    TEST_CASE_TEMPLATE_INVOKE(maps, __VA_ARGS__);           \
+    TEST_CASE_TEMPLATE_INVOKE(map_outputs, __VA_ARGS__);    \
+    TEST_CASE_TEMPLATE_INVOKE(reductions, __VA_ARGS__);     \
+    TEST_CASE_TEMPLATE_INVOKE(segments, __VA_ARGS__);       \
+    TEST_CASE_TEMPLATE_INVOKE(selection, __VA_ARGS__);      \
+    TEST_CASE_TEMPLATE_INVOKE(sorting, __VA_ARGS__);        \
+    TEST_CASE_TEMPLATE_INVOKE(movement, __VA_ARGS__);       \
+    TEST_CASE_TEMPLATE_INVOKE(index_errors, __VA_ARGS__);   \
+    TEST_CASE_TEMPLATE_INVOKE(strided, __VA_ARGS__);        \
+    TEST_CASE_TEMPLATE_INVOKE(products, __VA_ARGS__);       \
+    TEST_CASE_TEMPLATE_INVOKE(groups, __VA_ARGS__);         \
     TEST_CASE_TEMPLATE_INVOKE(invariance, __VA_ARGS__)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the CPU backend promises beyond conformance: the bits of the reference's products, and the same
-// bits for every number of threads and every batch.
+// What the CPU backend promises beyond conformance: the bits of the reference's products, and the
+// same bits for every number of threads and every batch.
 #include "grove/backend/eigen/eigen.hpp"
 
 #include <doctest/doctest.h>
@@ -35,14 +35,20 @@ std::array<std::vector<T>, Count> down(std::array<host_buffer<T>, Count> const& 
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("eigen: products have the reference's bits at any shape and number of threads", T,
-                   float, double) {
+TEST_CASE_TEMPLATE("eigen: products have the reference's bits at any shape and number of threads",
+                   T, float, double) {
     reference_backend reference;
     eigen_backend one(1), two(2);
     // around one tile, one panel, one block of terms, and where packing and threads set in
-    for (product_shape p : std::vector<product_shape>{{1, 1, 1}, {1, 50, 130}, {2, 48, 128},
-                                                      {3, 49, 129}, {9, 97, 257}, {95, 47, 300},
-                                                      {96, 48, 130}, {130, 111, 260}, {5, 3, 0},
+    for (product_shape p : std::vector<product_shape>{{1, 1, 1},
+                                                      {1, 50, 130},
+                                                      {2, 48, 128},
+                                                      {3, 49, 129},
+                                                      {9, 97, 257},
+                                                      {95, 47, 300},
+                                                      {96, 48, 130},
+                                                      {130, 111, 260},
+                                                      {5, 3, 0},
                                                       {7, 25, 300, false, false, 3}})
         for (bool transpose_a : {false, true})
             for (bool transpose_b : {false, true}) {
@@ -92,7 +98,8 @@ TEST_CASE("eigen: a row of a product does not know its batch, for every batch si
     }
 }
 
-TEST_CASE_TEMPLATE("eigen: primitives have the same bits on one thread and on two", T, float, double) {
+TEST_CASE_TEMPLATE("eigen: primitives have the same bits on one thread and on two", T, float,
+                   double) {
     eigen_backend one(1), two(2);
     index_t const rows = 700, columns = 131;
     auto const x = up(one, random_values<T>(rows * columns, 8));
@@ -100,14 +107,14 @@ TEST_CASE_TEMPLATE("eigen: primitives have the same bits on one thread and on tw
     auto const index = up(one, random_indices(500, rows, 9));
     auto results = [&](eigen_backend& b) {
         auto law = [](auto a, auto c) { return math::exp(a) * c; };
-        return std::array{
-            down(b.map(law, rows, columns, operand<host_buffer<T>>{x, columns, 1},
-                       operand<host_buffer<T>>{x, 0, 1})[0]),
-            down(b.map(law, 1, x.size(), operand<host_buffer<T>>{x, 0, 1},
-                       operand<host_buffer<T>>{x, 0, 0})[0]),
-            down(b.reduce_columns(reduction::sum, x, rows, columns)),
-            down(b.reduce_columns(reduction::max, x, rows, columns)),
-            down(b.sum_segments(x, columns, offsets)), down(b.gather(x, columns, index))};
+        return std::array{down(b.map(law, rows, columns, operand<host_buffer<T>>{x, columns, 1},
+                                     operand<host_buffer<T>>{x, 0, 1})[0]),
+                          down(b.map(law, 1, x.size(), operand<host_buffer<T>>{x, 0, 1},
+                                     operand<host_buffer<T>>{x, 0, 0})[0]),
+                          down(b.reduce_columns(reduction::sum, x, rows, columns)),
+                          down(b.reduce_columns(reduction::max, x, rows, columns)),
+                          down(b.sum_segments(x, columns, offsets)),
+                          down(b.gather(x, columns, index))};
     };
     CHECK(results(one) == results(two));
 }
@@ -137,16 +144,16 @@ TEST_CASE_TEMPLATE("eigen: fused operations have the same bits on one thread and
     CHECK(rotated(one) == rotated(two));
     auto statistics = [&](eigen_backend& b) {
         auto const y = b.token_statistics(x, columns, targets, T(0.7), none, none);
-        auto const d = b.token_statistics_backward(x, columns, targets, T(0.7), none, none, y[2],
-                                                   y[1], rows_of(g, 1, 0, rows),
-                                                   rows_of(g, 1, rows, rows));
+        auto const d =
+            b.token_statistics_backward(x, columns, targets, T(0.7), none, none, y[2], y[1],
+                                        rows_of(g, 1, 0, rows), rows_of(g, 1, rows, rows));
         return std::array{down(y[0]), down(y[1]), down(y[2]), down(d)};
     };
     CHECK(statistics(one) == statistics(two));
 }
 
-TEST_CASE_TEMPLATE("eigen: attention and its gradient have the same bits on one thread and on two", T,
-                   float, double) {
+TEST_CASE_TEMPLATE("eigen: attention and its gradient have the same bits on one thread and on two",
+                   T, float, double) {
     eigen_backend one(1), two(2);
     attention_shape const shape{6, 3, 20};
     index_t const tokens = 120;
@@ -158,7 +165,8 @@ TEST_CASE_TEMPLATE("eigen: attention and its gradient have the same bits on one 
     auto const g = up(one, random_values<T>(tokens * shape.query_columns(), 17));
     auto results = [&](eigen_backend& b) {
         auto const y = b.attention(shape, q, k, v, offsets, first, counts);
-        auto const d = down(b.attention_backward(shape, g, q, k, v, y[0], y[1], offsets, first, counts));
+        auto const d =
+            down(b.attention_backward(shape, g, q, k, v, y[0], y[1], offsets, first, counts));
         return std::array{down(y[0]), down(y[1]), d[0], d[1], d[2]};
     };
     CHECK(results(one) == results(two));
@@ -166,7 +174,8 @@ TEST_CASE_TEMPLATE("eigen: attention and its gradient have the same bits on one 
 
 TEST_CASE("capabilities: the reference fuses nothing, eigen says what it fuses") {
     CHECK(capabilities(reference_backend{}).empty());
-    std::vector<std::string> const all{"rms_norm", "swiglu", "rope", "attention", "token_statistics"};
+    std::vector<std::string> const all{"rms_norm", "swiglu", "rope", "attention",
+                                       "token_statistics"};
     CHECK(capabilities(eigen_backend(1)) == all);
     CHECK(capabilities<double>(eigen_backend(1)) == all);
 }

@@ -22,10 +22,8 @@ void check_derivatives(F f, double x, double y) {
     auto const d = f(dual_2::variable(x, 0), dual_2::variable(y, 1));
     CHECK(d.value == doctest::Approx(f(x, y)).epsilon(1e-14));
     double const h = 1e-6;
-    CHECK(d.derivative[0] ==
-          doctest::Approx((f(x + h, y) - f(x - h, y)) / (2 * h)).epsilon(1e-7));
-    CHECK(d.derivative[1] ==
-          doctest::Approx((f(x, y + h) - f(x, y - h)) / (2 * h)).epsilon(1e-7));
+    CHECK(d.derivative[0] == doctest::Approx((f(x + h, y) - f(x - h, y)) / (2 * h)).epsilon(1e-7));
+    CHECK(d.derivative[1] == doctest::Approx((f(x, y + h) - f(x, y - h)) / (2 * h)).epsilon(1e-7));
 }
 
 dual_2 variable(double x) { return dual_2::variable(x, 0); }

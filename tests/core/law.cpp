@@ -59,7 +59,8 @@ TEST_CASE("gradient_law: several outputs against finite differences") {
     for (int i = 0; i < 3; ++i) {
         double const da = i == 0 ? h : 0, db = i == 1 ? h : 0, dc = i == 2 ? h : 0;
         double const difference =
-            (loss(x[0] + da, x[1] + db, x[2] + dc) - loss(x[0] - da, x[1] - db, x[2] - dc)) / (2 * h);
+            (loss(x[0] + da, x[1] + db, x[2] + dc) - loss(x[0] - da, x[1] - db, x[2] - dc)) /
+            (2 * h);
         CHECK(d.value[i] == doctest::Approx(difference).epsilon(1e-8));
     }
 }

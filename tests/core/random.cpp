@@ -20,14 +20,18 @@ TEST_CASE("philox: the known answers of its authors' test suite") {
           words{0x6627e8d5u, 0xe169c58du, 0xbc57ac4cu, 0x9b00dbd8u});
     CHECK(philox({ones, ones, ones, ones}, {ones, ones}) ==
           words{0x408f276du, 0x41c83b0eu, 0xa20bc7c6u, 0x6d5451fdu});
-    CHECK(philox({0x243f6a88u, 0x85a308d3u, 0x13198a2eu, 0x03707344u}, {0xa4093822u, 0x299f31d0u}) ==
-          words{0xd16cfe09u, 0x94fdccebu, 0x5001e420u, 0x24126ea1u});
+    CHECK(
+        philox({0x243f6a88u, 0x85a308d3u, 0x13198a2eu, 0x03707344u}, {0xa4093822u, 0x299f31d0u}) ==
+        words{0xd16cfe09u, 0x94fdccebu, 0x5001e420u, 0x24126ea1u});
     static_assert(philox({0, 0, 0, 0}, {0, 0})[0] == 0x6627e8d5u);
 }
 
 TEST_CASE("random_key: golden words, uniform and normal numbers of one address") {
-    random_key const key{.seed = 0x0123456789abcdefu, .stream = random_stream::rollout, .visit = 5,
-                         .prompt = 7, .sample = 11};
+    random_key const key{.seed = 0x0123456789abcdefu,
+                         .stream = random_stream::rollout,
+                         .visit = 5,
+                         .prompt = 7,
+                         .sample = 11};
     CHECK(key.words(13) == words{0xcae7c4f5u, 0x9c599fcfu, 0x863584f4u, 0x25a720e1u});
     CHECK(key.uniform<float>(13) == 0.7925989627838135f);
     CHECK(key.uniform<double>(13) == 0.7925990199695206);
@@ -49,8 +53,8 @@ TEST_CASE("random_key: every part of the address makes another stream") {
     CHECK(seen.size() == 13);
 }
 
-TEST_CASE_TEMPLATE("random_key: uniform numbers stay in [0, 1) with the moments of uniform", T, float,
-                   double) {
+TEST_CASE_TEMPLATE("random_key: uniform numbers stay in [0, 1) with the moments of uniform", T,
+                   float, double) {
     constexpr std::uint32_t count = 20000;
     double sum = 0, squares = 0;
     T low = 1, high = 0;

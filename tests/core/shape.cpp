@@ -43,8 +43,8 @@ TEST_CASE("shape: prints as a list") {
 }
 
 TEST_CASE("shape: errors say what was expected") {
-    CHECK_THROWS_WITH_AS((shape{1, 1, 1, 1, 1, 1, 1}),
-                         "[shape] expected at most 6 extents, got 7", shape_error);
+    CHECK_THROWS_WITH_AS((shape{1, 1, 1, 1, 1, 1, 1}), "[shape] expected at most 6 extents, got 7",
+                         shape_error);
     CHECK_THROWS_WITH_AS((shape{2, -1}), "[shape] expected extents ≥ 0, got -1", shape_error);
     CHECK_THROWS_WITH_AS((shape{2, 3}[2]), "[shape] expected an axis of a rank-2 shape, got 2",
                          shape_error);

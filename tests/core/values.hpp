@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reproducible numbers for the tests of every folder, and how far results are from what is expected.
+// Reproducible numbers for the tests of every folder, and how far results are from expected ones.
 #pragma once
 
 #include <algorithm>

@@ -128,7 +128,7 @@ TEST_CASE("gradients of whole decoders agree with finite differences") {
     check_differences(eigen, grouped_config());
 }
 
-TEST_CASE("the parameters have published names and a fixed order") {
+TEST_CASE("the parameters have names and a fixed order") {
     eigen_backend backend(1);
     model_type model(backend, plain_config(), 1);
     std::vector<std::string> names;
@@ -169,7 +169,9 @@ TEST_CASE("copy_from freezes a model as it is") {
     model_type model(backend, grouped_config(), 1), frozen(backend, grouped_config(), 2);
     grove_test::set_weights(model);
     frozen.copy_from(model);
-    auto const value = [&](model_type const& m) { return to_host(grove_test::loss(backend, m))[0]; };
+    auto const value = [&](model_type const& m) {
+        return to_host(grove_test::loss(backend, m))[0];
+    };
     double const before = value(model);
     CHECK(value(frozen) == before);
     model.visit([&](auto& p) { p.value = affine(p.value, 2.0); });

@@ -30,12 +30,12 @@ std::string refusal(Change change) {
 
 TEST_CASE("contradictory extents are refused with a sentence") {
     using c = decoder_config;
-    auto const positive = "positive vocab_size, hidden_size, num_hidden_layers and "
-                          "intermediate_size, got ";
-    CHECK(refusal([](c& x) { x.vocab_size = 0; }) == positive + std::string("0, 256, 4, 688"));
-    CHECK(refusal([](c& x) { x.hidden_size = -1; }) == positive + std::string("512, -1, 4, 688"));
-    CHECK(refusal([](c& x) { x.num_hidden_layers = 0; }) == positive + std::string("512, 256, 0, 688"));
-    CHECK(refusal([](c& x) { x.intermediate_size = 0; }) == positive + std::string("512, 256, 4, 0"));
+    std::string const positive =
+        "positive vocab_size, hidden_size, num_hidden_layers and intermediate_size, got ";
+    CHECK(refusal([](c& x) { x.vocab_size = 0; }) == positive + "0, 256, 4, 688");
+    CHECK(refusal([](c& x) { x.hidden_size = -1; }) == positive + "512, -1, 4, 688");
+    CHECK(refusal([](c& x) { x.num_hidden_layers = 0; }) == positive + "512, 256, 0, 688");
+    CHECK(refusal([](c& x) { x.intermediate_size = 0; }) == positive + "512, 256, 4, 0");
 
     auto const multiple = std::string("num_attention_heads to be a multiple of "
                                       "num_key_value_heads, got ");

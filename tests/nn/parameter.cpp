@@ -49,7 +49,8 @@ TEST_CASE("each parameter of a maker draws its own numbers") {
     CHECK(to_host(again.normal("b", {3}, 2).value) == to_host(second.value));
     CHECK(to_host(again.normal("c", {3}, 1).value)[0] != to_host(second.value)[0] / 2);
     random_key const key{9, random_stream::initialize, 0, 1, 0};
-    CHECK(to_host(second.value) == numbers{2 * key.normal(0), 2 * key.normal(1), 2 * key.normal(2)});
+    CHECK(to_host(second.value) ==
+          numbers{2 * key.normal(0), 2 * key.normal(1), 2 * key.normal(2)});
 }
 
 TEST_CASE("packed_tokens::of lays sequences behind each other") {

@@ -19,7 +19,7 @@ inline decoder_config dense_config() {
             .num_attention_heads = 4, .num_key_value_heads = 2, .head_dim = 6,
             .max_position_embeddings = 16, .rope_theta = 500, .rms_norm_eps = 1e-5};
 }
-/// One dense layer and two of experts in four groups, of which two stay; shared experts; a tied head.
+/// One dense layer and two of experts in four groups, of which two stay; shared experts; tied head.
 inline decoder_config grouped_config() {
     return {.vocab_size = 7, .hidden_size = 8, .intermediate_size = 5, .num_hidden_layers = 3,
             .num_attention_heads = 2, .num_key_value_heads = 1, .max_position_embeddings = 16,
@@ -40,7 +40,7 @@ inline decoder_config plain_config() {
     return config;
 }
 
-/// Weight i of parameter k: sin((0.7 + 0.01 i) i + 1.3 k), halved for matrices and around 1 for norms.
+/// Weight i of parameter k: sin((0.7 + 0.01 i) i + 1.3 k), halved for matrices, near 1 for norms.
 /// Bias of expert e in layer l: −1.5 + 0.4 sin(2 e + 3 l).
 template <class B, class T>
 void set_weights(decoder<B, T>& model) {
@@ -59,8 +59,10 @@ void set_weights(decoder<B, T>& model) {
     double layer = static_cast<double>(model.config().first_k_dense_replace);
     model.visit_routers([&](auto& router) {
         std::vector<T> bias(static_cast<std::size_t>(router.experts()));
-        for (std::size_t e = 0; e < bias.size(); ++e)
-            bias[e] = static_cast<T>(-1.5 + 0.4 * std::sin(2.0 * static_cast<double>(e) + 3 * layer));
+        for (std::size_t e = 0; e < bias.size(); ++e) {
+            double const angle = 2.0 * static_cast<double>(e) + 3 * layer;
+            bias[e] = static_cast<T>(-1.5 + 0.4 * std::sin(angle));
+        }
         router.score_correction_bias = from_host(model.backend(), {router.experts()}, bias);
         ++layer;
     });

@@ -16,14 +16,14 @@ using ints = std::vector<std::int32_t>;
 
 /// Golden inputs: 5 tokens, 4 query heads and 2 key heads of 2.
 attention_shape const small{4, 2, 2};
-numbers const golden_q{0.0,   1.33,  1.66, 0.73, -0.75, -1.66, -1.31, 0.03, 1.35,  1.65,
-                       0.7,   -0.78, -1.67, -1.3, 0.06, 1.37,  1.64,  0.67, -0.8,  -1.67,
-                       -1.28, 0.09,  1.38, 1.63, 0.65,  -0.83, -1.68, -1.26, 0.11, 1.4,
-                       1.63,  0.62,  -0.85, -1.68, -1.24, 0.14, 1.42, 1.62, 0.59,  -0.88};
-numbers const golden_k{1.3,   0.59,  -0.77, -1.28, -0.4,  0.92,  1.24, 0.2,  -1.05, -1.16,
-                       0.01,  1.16,  1.05,  -0.21, -1.24, -0.91, 0.41, 1.29, 0.76,  -0.6};
-numbers const golden_v{1.68,  1.96,  1.97,  1.72,  1.23,  0.57, -0.16, -0.87, -1.46, -1.86,
-                       -2.0,  -1.87, -1.49, -0.91, -0.21, 0.53, 1.19,  1.69,  1.96,  1.97};
+numbers const golden_q{0.0,   1.33,  1.66,  0.73,  -0.75, -1.66, -1.31, 0.03,  1.35, 1.65,
+                       0.7,   -0.78, -1.67, -1.3,  0.06,  1.37,  1.64,  0.67,  -0.8, -1.67,
+                       -1.28, 0.09,  1.38,  1.63,  0.65,  -0.83, -1.68, -1.26, 0.11, 1.4,
+                       1.63,  0.62,  -0.85, -1.68, -1.24, 0.14,  1.42,  1.62,  0.59, -0.88};
+numbers const golden_k{1.3,  0.59, -0.77, -1.28, -0.4,  0.92,  1.24, 0.2,  -1.05, -1.16,
+                       0.01, 1.16, 1.05,  -0.21, -1.24, -0.91, 0.41, 1.29, 0.76,  -0.6};
+numbers const golden_v{1.68, 1.96,  1.97,  1.72,  1.23,  0.57, -0.16, -0.87, -1.46, -1.86,
+                       -2.0, -1.87, -1.49, -0.91, -0.21, 0.53, 1.19,  1.69,  1.96,  1.97};
 
 /// Queries, keys and values of some sequences.
 template <class T>
@@ -59,8 +59,8 @@ public:
         k_ = full(b, {rows, all.shape.key_columns()}, unwritten);
         v_ = full(b, {rows, all.shape.key_columns()}, unwritten);
     }
-    /// Attends from tokens [begin, end) of each sequence, where it has them, last sequence first; the
-    /// results are put in their places in `out`.
+    /// Attends from tokens [begin, end) of each sequence, where it has them, last sequence first;
+    /// the results are put in their places in `out`.
     void step(index_t begin, index_t end, std::vector<T>& out) {
         eigen_backend& b = k_.backend();
         attention_layout layout;
@@ -97,23 +97,53 @@ std::vector<T> fresh(sequences<T> const& x) {
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("attention: golden values of packed sequences", B, reference_backend, eigen_backend) {
+TEST_CASE_TEMPLATE("attention: golden values of packed sequences", B, reference_backend,
+                   eigen_backend) {
     B b;
     auto const q = from_host(b, {5, 8}, golden_q), k = from_host(b, {5, 4}, golden_k);
     auto const v = from_host(b, {5, 4}, golden_v);
-    numbers const expected{
-        1.68,                1.96,                1.68,                1.96,
-        1.97,                1.72,                1.97,                1.72,
-        1.578830626861203,   1.6474990474157158,  1.5610412639566738,  1.5925496819995038,
-        1.920288170290864,   1.6595522821846658,  0.22256465997371083, -0.40481574209769433,
-        1.5431200818729776,  1.6783308094310878,  -1.2175771338893515, -1.6108515300314172,
-        0.44930210592766495, 0.2774538457435699,  -0.9972219787249662, -1.3061101843821334,
-        -1.49,               -0.91,               -1.49,               -0.91,
-        -0.21,               0.53,                -0.21,               0.53,
-        -0.9586793596617587, -0.39453967728379574, 0.3064692332483117, 0.8328432859871682,
-        1.7733474199389474,  1.8461383800516518,  1.2115443951659972,  1.4733289995571595};
-    CHECK(worst_error(to_host(attention(small, q, k, v, attention_layout::packed({3, 2}))), expected) <
-          1e-14);
+    numbers const expected{1.68,
+                           1.96,
+                           1.68,
+                           1.96,
+                           1.97,
+                           1.72,
+                           1.97,
+                           1.72,
+                           1.578830626861203,
+                           1.6474990474157158,
+                           1.5610412639566738,
+                           1.5925496819995038,
+                           1.920288170290864,
+                           1.6595522821846658,
+                           0.22256465997371083,
+                           -0.40481574209769433,
+                           1.5431200818729776,
+                           1.6783308094310878,
+                           -1.2175771338893515,
+                           -1.6108515300314172,
+                           0.44930210592766495,
+                           0.2774538457435699,
+                           -0.9972219787249662,
+                           -1.3061101843821334,
+                           -1.49,
+                           -0.91,
+                           -1.49,
+                           -0.91,
+                           -0.21,
+                           0.53,
+                           -0.21,
+                           0.53,
+                           -0.9586793596617587,
+                           -0.39453967728379574,
+                           0.3064692332483117,
+                           0.8328432859871682,
+                           1.7733474199389474,
+                           1.8461383800516518,
+                           1.2115443951659972,
+                           1.4733289995571595};
+    CHECK(worst_error(to_host(attention(small, q, k, v, attention_layout::packed({3, 2}))),
+                      expected) < 1e-14);
 }
 
 TEST_CASE_TEMPLATE("attention: golden values of one query over cached keys", B, reference_backend,
@@ -140,18 +170,22 @@ TEST_CASE_TEMPLATE("attention: gradients", B, reference_backend, eigen_backend) 
 
 TEST_CASE_TEMPLATE("attention: fused and composite agree, values and gradients", T, float, double) {
     eigen_backend b(2);
-    for (auto const& [shape, lengths] : std::vector<std::pair<attention_shape, ints>>{
-             {{1, 1, 1}, {1}}, {{4, 2, 5}, {3, 1, 7}}, {{6, 2, 20}, {33, 0, 70}}, {{2, 2, 64}, {50}}}) {
+    for (auto const& [shape, lengths] :
+         std::vector<std::pair<attention_shape, ints>>{{{1, 1, 1}, {1}},
+                                                       {{4, 2, 5}, {3, 1, 7}},
+                                                       {{6, 2, 20}, {33, 0, 70}},
+                                                       {{2, 2, 64}, {50}}}) {
         sequences<T> const x(b, shape, lengths);
         auto const layout = attention_layout::packed(lengths);
-        CHECK(disagreement([&](auto const&... a) { return attention(shape, a..., layout); },
-                           [&](auto const&... a) { return attention_composite(shape, a..., layout); },
-                           x.q, x.k, x.v) < tolerance<T>);
+        CHECK(
+            disagreement([&](auto const&... a) { return attention(shape, a..., layout); },
+                         [&](auto const&... a) { return attention_composite(shape, a..., layout); },
+                         x.q, x.k, x.v) < tolerance<T>);
     }
 }
 
-TEST_CASE_TEMPLATE("attention: fresh keys and cached ones give the same bits, token by token", T, float,
-                   double) {
+TEST_CASE_TEMPLATE("attention: fresh keys and cached ones give the same bits, token by token", T,
+                   float, double) {
     for (int threads : {1, 2}) {
         eigen_backend b(threads);
         sequences<T> const x(b, {6, 2, 20}, {37, 5, 70});
@@ -177,12 +211,14 @@ TEST_CASE_TEMPLATE("attention: a prompt in pieces gives the same bits", T, float
     CHECK(out == expected);
 }
 
-TEST_CASE_TEMPLATE("attention: a sequence's bits, and its gradient's, do not know the batch", T, float,
-                   double) {
+TEST_CASE_TEMPLATE("attention: a sequence's bits, and its gradient's, do not know the batch", T,
+                   float, double) {
     eigen_backend b(2);
     sequences<T> const x(b, {4, 2, 20}, {45, 3, 60});
     auto const together = learn(
-        [&](auto const&... a) { return attention(x.shape, a..., attention_layout::packed(x.lengths)); },
+        [&](auto const&... a) {
+            return attention(x.shape, a..., attention_layout::packed(x.lengths));
+        },
         x.q, x.k, x.v);
     // alone, with the same upstream gradient: the weights of learn() for its rows
     auto const upstream = random_tensor<T>(b, x.q.extents(), 99);
@@ -191,9 +227,8 @@ TEST_CASE_TEMPLATE("attention: a sequence's bits, and its gradient's, do not kno
         std::array<std::vector<T>, 4> alone;
         autodiff<eigen_backend> tape(b);
         auto track = [&](auto const& all, std::size_t i) {
-            return leaf(tape, slice_rows(all, first, rows), [&alone, i](auto const& g) {
-                alone[i] = to_host(g);
-            });
+            return leaf(tape, slice_rows(all, first, rows),
+                        [&alone, i](auto const& g) { alone[i] = to_host(g); });
         };
         auto const y = attention(x.shape, track(x.q, 1), track(x.k, 2), track(x.v, 3),
                                  attention_layout::packed({x.lengths[s]}));
@@ -211,7 +246,8 @@ TEST_CASE_TEMPLATE("attention: no tokens, no results", B, reference_backend, eig
     B b;
     auto const none = zeros<double>(b, {0, 8}), keys = zeros<double>(b, {0, 4});
     CHECK(attention(small, none, keys, keys, attention_layout{}).extents() == shape{0, 8});
-    CHECK(attention(small, none, keys, keys, attention_layout::packed({0, 0})).extents() == shape{0, 8});
+    CHECK(attention(small, none, keys, keys, attention_layout::packed({0, 0})).extents() ==
+          shape{0, 8});
 }
 
 TEST_CASE("attention_layout: packs sequences, refuses more queries than keys") {
@@ -224,9 +260,9 @@ TEST_CASE("attention_layout: packs sequences, refuses more queries than keys") {
     layout.add(1, 40, 9);
     CHECK(layout.tokens() == 6);
     CHECK(layout.key_first.back() == 40);
-    CHECK_THROWS_WITH_AS(layout.add(3, 0, 2),
-                         "[attention_layout] expected at least as many keys as queries, got 2 for 3",
-                         shape_error);
+    CHECK_THROWS_WITH_AS(
+        layout.add(3, 0, 2),
+        "[attention_layout] expected at least as many keys as queries, got 2 for 3", shape_error);
     CHECK_THROWS_AS(layout.add(-1, 0, 2), shape_error);
     CHECK(layout.sequences() == 4);
 }

@@ -16,7 +16,9 @@ using numbers = std::vector<double>;
 using ints = std::vector<std::int32_t>;
 reference_backend reference;
 
-auto made(shape extents, numbers const& elements) { return from_host(reference, extents, elements); }
+auto made(shape extents, numbers const& elements) {
+    return from_host(reference, extents, elements);
+}
 auto index(ints const& elements) { return indices_from(reference, elements); }
 auto counting() { return made({3, 4}, {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}); }
 
@@ -72,8 +74,10 @@ TEST_CASE("index: joins below and beside") {
     CHECK(to_host(concatenate_rows(std::vector{x})) == numbers{1, 2});
     CHECK_THROWS_AS(concatenate_rows(std::vector{x, made({1, 3}, {1, 2, 3})}), shape_error);
     CHECK_THROWS_AS(concatenate_columns(std::vector{x, y}), shape_error);
-    CHECK_THROWS_AS(concatenate_rows(std::vector<tensor<reference_backend, double>>{}), shape_error);
-    CHECK_THROWS_AS(concatenate_columns(std::vector<tensor<reference_backend, double>>{}), shape_error);
+    CHECK_THROWS_AS(concatenate_rows(std::vector<tensor<reference_backend, double>>{}),
+                    shape_error);
+    CHECK_THROWS_AS(concatenate_columns(std::vector<tensor<reference_backend, double>>{}),
+                    shape_error);
 }
 
 TEST_CASE("product: transposes, leading axes and batches") {
@@ -106,6 +110,7 @@ TEST_CASE("product: groups of rows have their own matrices") {
     CHECK(to_host(grouped_matmul(x, w, index({0, 2, 3}))) == numbers{3, 7, -10});
     CHECK(to_host(grouped_matmul(x, w, index({0, 0, 3}))) == numbers{-10, -10, -10});
     CHECK_THROWS_AS(grouped_matmul(x, w, index({0, 3})), shape_error);
-    CHECK_THROWS_AS(grouped_matmul(x, made({2, 1, 2}, {1, 1, 1, 1}), index({0, 2, 3})), shape_error);
+    CHECK_THROWS_AS(grouped_matmul(x, made({2, 1, 2}, {1, 1, 1, 1}), index({0, 2, 3})),
+                    shape_error);
     CHECK_THROWS_AS(grouped_matmul(x, made({2, 2}, {1, 1, 1, 1}), index({0, 2, 3})), shape_error);
 }

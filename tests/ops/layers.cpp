@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Softmax, normalisation, gated activation, rotary embedding: golden values, gradients, fused twins.
+// Softmax, normalisation, gated activation, rotary embedding: golden values, gradients, fused
+// twins.
 #include <doctest/doctest.h>
 
 #include "grove/autodiff/gradient_check.hpp"
@@ -30,8 +31,9 @@ void check_batch_invariance(eigen_backend& b, F f, index_t rows, index_t columns
         std::vector<T> gradient;
         autodiff<eigen_backend> tape(b);
         auto const all = random_values<T>(rows * columns, 1);
-        auto const x = leaf(tape, from_host(b, {count, columns}, rows_of(all, columns, first, count)),
-                            [&](auto const& g) { gradient = to_host(g); });
+        auto const x =
+            leaf(tape, from_host(b, {count, columns}, rows_of(all, columns, first, count)),
+                 [&](auto const& g) { gradient = to_host(g); });
         auto const y = f(x, first);
         auto const value = to_host(y);
         backward(y, full(b, y.extents(), T(0.5)));
@@ -78,7 +80,8 @@ TEST_CASE_TEMPLATE("softmax: gradients", B, reference_backend, eigen_backend) {
     CHECK(check_gradient([](auto const& a) { return log_sum_exp(a); }, x) < 1e-7);
 }
 
-TEST_CASE_TEMPLATE("rms_norm: golden values, gradient, errors", B, reference_backend, eigen_backend) {
+TEST_CASE_TEMPLATE("rms_norm: golden values, gradient, errors", B, reference_backend,
+                   eigen_backend) {
     B b;
     auto const x = from_host(b, {2, 3}, x6), w = from_host<double>(b, {3}, {1.5, -0.5, 2.0});
     CHECK(worst_error(to_host(rms_norm(x, w, 1e-5)),
@@ -106,16 +109,32 @@ TEST_CASE_TEMPLATE("swiglu: golden values, gradient, errors", B, reference_backe
 TEST_CASE_TEMPLATE("rope: golden values, gradient, errors", B, reference_backend, eigen_backend) {
     B b;
     auto const x = from_host<double>(
-        b, {3, 8}, {1.5,  1.15, 0.25, -0.76, -1.41, -1.4,  -0.74, 0.28, 1.16,  1.5, 1.13,  0.23,
+        b, {3, 8}, {1.5,   1.15,  0.25, -0.76, -1.41, -1.4, -0.74, 0.28, 1.16, 1.5,  1.13,  0.23,
                     -0.78, -1.42, -1.4, -0.71, 0.3,   1.18, 1.5,   1.11, 0.21, -0.8, -1.43, -1.39});
-    numbers const expected{-1.520268746915635,    1.323232319557065,   -0.03581811206031055,
-                           -0.38620749407492017,  1.5003182261709296,  -1.4202167426410235,
-                           0.5336152361199168,    -0.14623407237070568, 1.16,
-                           1.5,                   1.13,                0.23,
-                           -0.78,                 -1.42,               -1.4,
-                           -0.71,                 1.5234850676336757,  0.5033850751799743,
-                           0.13781599579589787,   1.5398387792512729,  -1.3116926538210105,
-                           -0.03566455085245612,  -0.6070110228916726, -1.60338019191098};
+    numbers const expected{-1.520268746915635,
+                           1.323232319557065,
+                           -0.03581811206031055,
+                           -0.38620749407492017,
+                           1.5003182261709296,
+                           -1.4202167426410235,
+                           0.5336152361199168,
+                           -0.14623407237070568,
+                           1.16,
+                           1.5,
+                           1.13,
+                           0.23,
+                           -0.78,
+                           -1.42,
+                           -1.4,
+                           -0.71,
+                           1.5234850676336757,
+                           0.5033850751799743,
+                           0.13781599579589787,
+                           1.5398387792512729,
+                           -1.3116926538210105,
+                           -0.03566455085245612,
+                           -0.6070110228916726,
+                           -1.60338019191098};
     auto rotate = [](auto const& a) {
         auto const table = rope_table<double>(a.backend(), 6, 4, 100.0);
         return rope(a, table, indices_from(a.backend(), {3, 0, 5}), 2);
@@ -131,21 +150,23 @@ TEST_CASE_TEMPLATE("rope: golden values, gradient, errors", B, reference_backend
     CHECK_THROWS_AS(rope_table<double>(b, 6, 0), configuration_error);
 }
 
-TEST_CASE_TEMPLATE("fused layers agree with their composites, values and gradients", T, float, double) {
+TEST_CASE_TEMPLATE("fused layers agree with their composites, values and gradients", T, float,
+                   double) {
     eigen_backend b(2);
     for (auto const& [rows, columns] :
          std::vector<std::pair<index_t, index_t>>{{1, 1}, {5, 7}, {3, 64}, {40, 131}}) {
         CAPTURE(rows);
         CAPTURE(columns);
-        auto const x = random_tensor<T>(b, {rows, columns}, 3), w = random_tensor<T>(b, {columns}, 4);
-        CHECK(disagreement([](auto const& a, auto const& c) { return rms_norm(a, c, T(1e-6)); },
-                           [](auto const& a, auto const& c) {
-                               return rms_norm_composite(a, c, T(1e-6));
-                           },
-                           x, w) < tolerance<T>);
+        auto const x = random_tensor<T>(b, {rows, columns}, 3),
+                   w = random_tensor<T>(b, {columns}, 4);
+        CHECK(disagreement(
+                  [](auto const& a, auto const& c) { return rms_norm(a, c, T(1e-6)); },
+                  [](auto const& a, auto const& c) { return rms_norm_composite(a, c, T(1e-6)); }, x,
+                  w) < tolerance<T>);
         auto const gates = random_tensor<T>(b, {rows, 2 * columns}, 5);
         CHECK(disagreement([](auto const& a) { return swiglu(a); },
-                           [](auto const& a) { return swiglu_composite(a); }, gates) < tolerance<T>);
+                           [](auto const& a) { return swiglu_composite(a); },
+                           gates) < tolerance<T>);
         auto const positions = random_indices(rows, 50, 6);
         auto turn = [&](auto rotation) {
             return [&, rotation](auto const& a) {
@@ -155,8 +176,8 @@ TEST_CASE_TEMPLATE("fused layers agree with their composites, values and gradien
         };
         auto const heads = random_tensor<T>(b, {rows, 6 * columns}, 7);
         CHECK(disagreement(turn([](auto const&... a) { return rope(a..., 3); }),
-                           turn([](auto const&... a) { return rope_composite(a..., 3); }), heads) <
-              tolerance<T>);
+                           turn([](auto const&... a) { return rope_composite(a..., 3); }),
+                           heads) < tolerance<T>);
     }
 }
 
@@ -170,7 +191,8 @@ TEST_CASE_TEMPLATE("fused layers: a row's bits do not know its batch", T, float,
     auto gate = [](auto const& x, index_t) { return swiglu(x); };
     auto rotate = [&](auto const& x, index_t first) {
         ints positions;
-        for (index_t i = 0; i < x.rows(); ++i) positions.push_back(static_cast<std::int32_t>(first + i));
+        for (index_t i = 0; i < x.rows(); ++i)
+            positions.push_back(static_cast<std::int32_t>(first + i));
         return rope(x, rope_table<T>(x.backend(), rows, x.columns() / 2),
                     indices_from(x.backend(), positions), 2);
     };

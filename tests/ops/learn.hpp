@@ -20,7 +20,8 @@ grove::tensor<B, T> random_tensor(B& backend, grove::shape extents, std::uint64_
 
 /// f(inputs) and the gradients of Σ wₖ f(inputs)ₖ with random w, on the host.
 template <class F, class B, class T, class... More>
-std::vector<std::vector<T>> learn(F const& f, grove::tensor<B, T> const& first, More const&... more) {
+std::vector<std::vector<T>> learn(F const& f, grove::tensor<B, T> const& first,
+                                  More const&... more) {
     std::vector<std::vector<T>> results(2 + sizeof...(More));
     std::size_t next = 0;
     grove::autodiff<B> tape(first.backend());

@@ -16,7 +16,9 @@ namespace {
 using numbers = std::vector<double>;
 reference_backend reference;
 
-auto made(shape extents, numbers const& elements) { return from_host(reference, extents, elements); }
+auto made(shape extents, numbers const& elements) {
+    return from_host(reference, extents, elements);
+}
 
 }  // namespace
 
@@ -69,8 +71,8 @@ TEST_CASE("map: operands that fit nowhere are shape_errors") {
 
 TEST_CASE("map: named laws have their values") {
     auto const x = made({3}, {-1.5, 0.25, 2});
-    CHECK(worst_error(to_host(exp(x)), {0.22313016014842982, 1.2840254166877414, 7.38905609893065}) <
-          1e-14);
+    CHECK(worst_error(to_host(exp(x)),
+                      {0.22313016014842982, 1.2840254166877414, 7.38905609893065}) < 1e-14);
     CHECK(worst_error(to_host(sigmoid(x)),
                       {0.18242552380635635, 0.5621765008857981, 0.8807970779778823}) < 1e-14);
     CHECK(worst_error(to_host(silu(x)),
@@ -81,7 +83,8 @@ TEST_CASE("map: named laws have their values") {
     CHECK(to_host(map(law::inverse_sqrt{}, positive)) == numbers{2, 0.5});
     CHECK(worst_error(to_host(map(law::log{}, positive)),
                       {-1.3862943611198906, 1.3862943611198906}) < 1e-15);
-    CHECK(to_host(map(law::keep_where<double>{-7}, x, made({3}, {1, 0, 2}))) == numbers{-1.5, -7, 2});
+    CHECK(to_host(map(law::keep_where<double>{-7}, x, made({3}, {1, 0, 2}))) ==
+          numbers{-1.5, -7, 2});
 }
 
 TEST_CASE("reduce: sums, means and maxima") {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Log-probabilities and entropies of tokens, and the language-model head that computes them in chunks.
+// Log-probabilities and entropies of tokens, and the language-model head that computes them in
+// chunks.
 #include "grove/ops/token_statistics.hpp"
 
 #include <doctest/doctest.h>
@@ -18,8 +19,8 @@ using numbers = std::vector<double>;
 using ints = std::vector<std::int32_t>;
 constexpr double infinity = std::numeric_limits<double>::infinity();
 
-numbers const golden_logits{0.89, 2.03, -2.93, 0.93, 1.99, -2.94, 0.98, 1.95,
-                            -2.95, 1.03, 1.91, -2.96, 1.08, 1.87, -2.97};
+numbers const golden_logits{0.89,  2.03, -2.93, 0.93,  1.99, -2.94, 0.98, 1.95,
+                            -2.95, 1.03, 1.91,  -2.96, 1.08, 1.87,  -2.97};
 ints const golden_targets{1, 4, 2};
 /// Two tokens, all, three tokens.
 kept_tokens const golden_kept{{0, 2, 2, 5}, {0, 1, 1, 2, 4}};
@@ -39,8 +40,8 @@ auto statistics(ints const& targets, double temperature, kept_tokens const& kept
 auto composite(ints const& targets, double temperature, kept_tokens const& kept) {
     return [=](auto const& x) {
         using T = typename std::remove_cvref_t<decltype(x)>::value_type;
-        return both(token_statistics_composite(x, indices_from(x.backend(), targets), T(temperature),
-                                               kept));
+        return both(token_statistics_composite(x, indices_from(x.backend(), targets),
+                                               T(temperature), kept));
     };
 }
 /// For every third row all tokens, for the others about half of them and the target.
@@ -83,20 +84,20 @@ TEST_CASE_TEMPLATE("token_statistics: golden values", B, reference_backend, eige
     auto const x = from_host(b, {3, 5}, golden_logits);
     auto const targets = indices_from(b, golden_targets);
     auto const plain = token_statistics(x, targets);
-    CHECK(worst_error(to_host(plain[0]), {-0.9633622667122804, -1.5036503916025166,
-                                          -1.710501512000003}) < 1e-14);
-    CHECK(worst_error(to_host(plain[1]), {1.270162452170324, 1.0341856786667403,
-                                          1.0773397071201465}) < 1e-14);
+    CHECK(worst_error(to_host(plain[0]),
+                      {-0.9633622667122804, -1.5036503916025166, -1.710501512000003}) < 1e-14);
+    CHECK(worst_error(to_host(plain[1]),
+                      {1.270162452170324, 1.0341856786667403, 1.0773397071201465}) < 1e-14);
     auto const cold = token_statistics(x, targets, 0.6);
-    CHECK(worst_error(to_host(cold[0]), {-0.8088000782679308, -1.8804255802111878,
-                                         -2.165791118109869}) < 1e-14);
-    CHECK(worst_error(to_host(cold[1]), {1.09464583968058, 0.8111329748859222,
-                                         0.9717888620950256}) < 1e-14);
+    CHECK(worst_error(to_host(cold[0]),
+                      {-0.8088000782679308, -1.8804255802111878, -2.165791118109869}) < 1e-14);
+    CHECK(worst_error(to_host(cold[1]),
+                      {1.09464583968058, 0.8111329748859222, 0.9717888620950256}) < 1e-14);
     auto const kept = token_statistics(x, targets, 0.6, golden_kept);
-    CHECK(worst_error(to_host(kept[0]), {-0.13938675828296063, -1.8804255802111878,
-                                         -0.00235865361963093}) < 1e-14);
-    CHECK(worst_error(to_host(kept[1]), {0.38659285957265654, 0.8111329748859222,
-                                         0.018241008463719087}) < 1e-14);
+    CHECK(worst_error(to_host(kept[0]),
+                      {-0.13938675828296063, -1.8804255802111878, -0.00235865361963093}) < 1e-14);
+    CHECK(worst_error(to_host(kept[1]),
+                      {0.38659285957265654, 0.8111329748859222, 0.018241008463719087}) < 1e-14);
     CHECK(kept[0].extents() == shape{3});
 }
 
@@ -122,15 +123,16 @@ TEST_CASE_TEMPLATE("token_statistics: sets that keep all are no sets", B, refere
 TEST_CASE_TEMPLATE("token_statistics: infinite logits and certain tokens stay numbers", B,
                    reference_backend, eigen_backend) {
     B b;
-    auto const x = from_host<double>(b, {3, 3}, {-infinity, 0, 0, -infinity, 3, -infinity, 1e6, 0, -1e6});
+    auto const x =
+        from_host<double>(b, {3, 3}, {-infinity, 0, 0, -infinity, 3, -infinity, 1e6, 0, -1e6});
     auto const y = learn(statistics({1, 1, 0}, 1.0, {}), x);
     CHECK(worst_error(y[0], {-0.6931471805599453, 0.6931471805599453, 0, 0, 0, 0}) < 1e-15);
     for (double g : y[1]) CHECK(std::isfinite(g));
     CHECK(y[1][0] == 0.0);
 }
 
-TEST_CASE_TEMPLATE("token_statistics: a token that was not kept is impossible", B, reference_backend,
-                   eigen_backend) {
+TEST_CASE_TEMPLATE("token_statistics: a token that was not kept is impossible", B,
+                   reference_backend, eigen_backend) {
     B b;
     auto const x = from_host(b, {3, 5}, golden_logits);
     auto const y = token_statistics(x, indices_from(b, {4, 4, 2}), 1.0, golden_kept);
@@ -148,7 +150,8 @@ TEST_CASE_TEMPLATE("token_statistics: fused and composite agree, values and grad
         auto const x = random_tensor<T>(b, {rows, vocabulary}, 1);
         auto const targets = random_indices(rows, vocabulary, 2);
         auto const kept = random_kept(targets, vocabulary);
-        CHECK(disagreement(statistics(targets, 0.7, {}), composite(targets, 0.7, {}), x) < tolerance<T>);
+        CHECK(disagreement(statistics(targets, 0.7, {}), composite(targets, 0.7, {}), x) <
+              tolerance<T>);
         CHECK(disagreement(statistics(targets, 0.7, kept), composite(targets, 0.7, kept), x) <
               tolerance<T>);
     }
@@ -190,14 +193,17 @@ TEST_CASE_TEMPLATE("lm_head: every chunk gives the same bits, forward and back",
     auto const targets = random_indices(tokens, vocabulary, 5);
     auto const kept = random_kept(targets, vocabulary);
     auto head = [&](index_t chunk, std::vector<T>& weight_gradient) {
-        return learn([&](auto const& h) {
-            return both(lm_head(h, projection<T>{w, &weight_gradient}, targets,
-                                head_options<T>{T(0.9), kept, chunk}));
-        }, x);
+        return learn(
+            [&](auto const& h) {
+                return both(lm_head(h, projection<T>{w, &weight_gradient}, targets,
+                                    head_options<T>{T(0.9), kept, chunk}));
+            },
+            x);
     };
-    auto const direct = learn([&](auto const& h, auto const& matrix) {
-        return statistics(targets, 0.9, kept)(matmul(h, matrix));
-    }, x, w);
+    auto const direct =
+        learn([&](auto const& h,
+                  auto const& matrix) { return statistics(targets, 0.9, kept)(matmul(h, matrix)); },
+              x, w);
     for (index_t chunk : {1, 2, 7, 22, 23, 1000}) {
         CAPTURE(chunk);
         std::vector<T> weight_gradient;
@@ -208,7 +214,8 @@ TEST_CASE_TEMPLATE("lm_head: every chunk gives the same bits, forward and back",
     }
 }
 
-TEST_CASE_TEMPLATE("lm_head: gradient, no tokens, and errors", B, reference_backend, eigen_backend) {
+TEST_CASE_TEMPLATE("lm_head: gradient, no tokens, and errors", B, reference_backend,
+                   eigen_backend) {
     B b;
     auto project = [](auto const& x) {
         return matmul(x, from_host(x.backend(), {4, 6}, random_values<double>(24, 6)));
@@ -223,7 +230,8 @@ TEST_CASE_TEMPLATE("lm_head: gradient, no tokens, and errors", B, reference_back
     CHECK(none[1].extents() == shape{0});
 
     auto const x = zeros<double>(b, {3, 4});
-    CHECK_THROWS_WITH_AS(lm_head(x, project, {1, 2}), "[lm_head] expected 3 targets, got 2", shape_error);
+    CHECK_THROWS_WITH_AS(lm_head(x, project, {1, 2}), "[lm_head] expected 3 targets, got 2",
+                         shape_error);
     CHECK_THROWS_AS(lm_head(x, project, {1, 2, 6}), value_error);
     CHECK_THROWS_AS(lm_head(x, project, {1, 2, 3}, head_options<double>{1.0, {}, 0}),
                     configuration_error);

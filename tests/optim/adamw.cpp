@@ -51,7 +51,8 @@ struct small_model {
 
 void check_close(numbers const& got, numbers const& expected) {
     REQUIRE(got.size() == expected.size());
-    for (std::size_t i = 0; i < got.size(); ++i) CHECK(got[i] == Approx(expected[i]).epsilon(1e-12));
+    for (std::size_t i = 0; i < got.size(); ++i)
+        CHECK(got[i] == Approx(expected[i]).epsilon(1e-12));
 }
 
 /// Five steps with rate 0.1 / (1 + step) against torch.optim.AdamW in double.

@@ -72,7 +72,8 @@ numbers gradient_by_hand(softmax_policy const& model, bool with_entropy) {
 }
 void check_close(numbers const& got, numbers const& expected) {
     REQUIRE(got.size() == expected.size());
-    for (std::size_t i = 0; i < got.size(); ++i) CHECK(got[i] == Approx(expected[i]).epsilon(1e-12));
+    for (std::size_t i = 0; i < got.size(); ++i)
+        CHECK(got[i] == Approx(expected[i]).epsilon(1e-12));
 }
 
 }  // namespace
@@ -145,7 +146,8 @@ TEST_CASE("a differentiable policy says what it lacks") {
     policy.evaluate(input, {});
     CHECK_THROWS_WITH_AS(policy.backward({.log_probability = {1, 2}}),
                          "[differentiable_policy] expected 4 gradients, got 2", shape_error);
-    CHECK_THROWS_AS(policy.backward({.log_probability = slope, .value = slope}), configuration_error);
+    CHECK_THROWS_AS(policy.backward({.log_probability = slope, .value = slope}),
+                    configuration_error);
     CHECK(model.logits.gradient.empty());
 
     policy.evaluate(input, {});

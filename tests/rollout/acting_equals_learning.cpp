@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The promise that the importance ratio is exactly 1 before the first step: what the sampler records
-// is, bit for bit, what the trainer computes for the same tokens.
+// The promise that the importance ratio is exactly 1 before the first step: what the sampler
+// records is, bit for bit, what the trainer computes for the same tokens.
 #include <doctest/doctest.h>
 
 #include "grove/ops/lm_head.hpp"
@@ -18,8 +18,8 @@ std::vector<float> learned(On& on, model_type const& model, sampling_options con
                            std::vector<completion> const& made, index_t chunk) {
     std::vector<std::vector<std::int32_t>> sequences;
     std::vector<std::int32_t> rows, targets;
-    head_options<float> head{.temperature = static_cast<float>(sampler(sampling).recorded_temperature()),
-                             .kept = {}, .chunk = chunk};
+    auto const temperature = static_cast<float>(sampler(sampling).recorded_temperature());
+    head_options<float> head{.temperature = temperature, .kept = {}, .chunk = chunk};
     if (!made[0].kept.all()) head.kept.offsets = {0};
     std::int32_t first = 0;
     for (std::size_t r = 0; r < asked.size(); ++r) {
@@ -30,8 +30,9 @@ std::vector<float> learned(On& on, model_type const& model, sampling_options con
             targets.push_back(c.tokens[t]);
             sequence.push_back(c.tokens[t]);
             if (c.kept.all()) continue;
-            head.kept.tokens.insert(head.kept.tokens.end(), c.kept.tokens.begin() + c.kept.offsets[t],
-                                    c.kept.tokens.begin() + c.kept.offsets[t + 1]);
+            auto const kept = c.kept.tokens.begin();
+            head.kept.tokens.insert(head.kept.tokens.end(), kept + c.kept.offsets[t],
+                                    kept + c.kept.offsets[t + 1]);
             head.kept.offsets.push_back(static_cast<std::int32_t>(head.kept.tokens.size()));
         }
         first += static_cast<std::int32_t>(sequence.size());

@@ -100,13 +100,16 @@ TEST_CASE("end tokens, stop sequences and lengths end a completion") {
         generator(model, {.max_new_tokens = 24, .stop_sequences = {{99}, stop}})(asked);
     for (std::size_t r = 0; r < asked.size(); ++r) {
         auto const& whole = free[r].tokens;
-        auto const is_end = [&](std::size_t i) { return whole[i] == ends[0] || whole[i] == ends[1]; };
+        auto const is_end = [&](std::size_t i) {
+            return whole[i] == ends[0] || whole[i] == ends[1];
+        };
         CHECK(ended[r].tokens == cut(whole, is_end));
         bool const has_end = is_end(ended[r].tokens.size() - 1);
         CHECK(ended[r].reason == (has_end ? finish_reason::end : finish_reason::length));
 
         auto const is_stop = [&](std::size_t i) {
-            return i >= 2 && std::equal(stop.begin(), stop.end(), whole.begin() + (static_cast<long>(i) - 2));
+            return i >= 2 && std::equal(stop.rbegin(), stop.rend(),
+                                        whole.rend() - static_cast<std::ptrdiff_t>(i) - 1);
         };
         CHECK(stopped[r].tokens == cut(whole, is_stop));
         bool const has_stop = is_stop(stopped[r].tokens.size() - 1);

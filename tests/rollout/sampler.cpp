@@ -74,7 +74,8 @@ TEST_CASE("tokens come as often as their probabilities say") {
     numbers const logits{0.3, -1.2, 2.0, 1.1, 0.0, -0.4, 1.6, 0.9};
     for (sampling_options const& options :
          {sampling_options{}, {.temperature = 0.6}, {.temperature = 2.5}, {.top_k = 3},
-          {.top_p = 0.8}, {.min_p = 0.3}, {.temperature = 1.5, .top_k = 7, .top_p = 0.95, .min_p = 0.2}}) {
+          {.top_p = 0.8}, {.min_p = 0.3},
+          {.temperature = 1.5, .top_k = 7, .top_p = 0.95, .min_p = 0.2}}) {
         CAPTURE(options.temperature);
         CAPTURE(options.top_k);
         CAPTURE(options.top_p);

@@ -41,12 +41,12 @@ std::array<real_vector, sizeof...(Tensors)> tape_gradients(F const& f, B& backen
                                                            Tensors const&... inputs) {
     std::array<real_vector, sizeof...(Tensors)> gradients;
     std::size_t next = 0;
-    for (index_t size : {inputs.size()...}) gradients[next++].resize(static_cast<std::size_t>(size));
+    for (index_t size : {inputs.size()...})
+        gradients[next++].resize(static_cast<std::size_t>(size));
     autodiff<B> tape(backend);
     auto track = [&, i = std::size_t{0}](auto const& x) mutable {
-        return leaf(tape, x, [&gradient = gradients[i++]](auto const& g) {
-            gradient = real_elements(g);
-        });
+        return leaf(tape, x,
+                    [&gradient = gradients[i++]](auto const& g) { gradient = real_elements(g); });
     };
     std::tuple const tracked{track(inputs)...};  // braces: left to right
     auto const y = std::apply(f, tracked);
@@ -55,7 +55,8 @@ std::array<real_vector, sizeof...(Tensors)> tape_gradients(F const& f, B& backen
                                   y.extents()));
     return gradients;
 }
-/// The central difference of Σₖ wₖ f(inputs)ₖ along element `at` of `input`, which is one of `inputs`.
+/// The central difference of Σₖ wₖ f(inputs)ₖ along element `at` of `input`, which is one of
+/// `inputs`.
 template <class F, class B, class... Tensors>
 double central_difference(F const& f, tensor<B, double>& input, std::size_t at,
                           Tensors const&... inputs) {
@@ -95,10 +96,10 @@ inline double relative_error(real_vector const& a, real_vector const& b) {
 
 /// Compares the gradients that the tape gives for `f` with central finite differences, in double.
 ///
-/// `f` is any function of tensors on every backend that returns one tensor of any shape and is smooth near
-/// the inputs. Returns the worst relative error over the inputs: the largest difference of an input's
-/// gradient, over that gradient's largest element; infinite where NaN occurs. About 1e-9 where all is well.
-/// Calls `f` twice per input element: use small inputs.
+/// `f` is any function of tensors on every backend that returns one tensor of any shape and is
+/// smooth near the inputs. Returns the worst relative error over the inputs: the largest difference
+/// of an input's gradient, over that gradient's largest element; infinite where NaN occurs. About
+/// 1e-9 where all is well. Calls `f` twice per input element: use small inputs.
 /// @code
 /// auto cube = [](auto const& x) { return x * x * x; };
 /// assert(grove::check_gradient(cube, x) < 1e-6);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "grove/io/checkpoint.hpp"
+#include "grove/io/crc32c.hpp"
 #include "grove/nn/decoder.hpp"
 #include "grove/optim/adamw.hpp"
 
@@ -42,6 +43,17 @@ void load_model(checkpoint_reader const& file, std::string const& prefix, decode
     std::size_t i = 0;
     detail::visit_state(model, prefix,
                         [&](std::string const&, tensor<B, T>& x) { x = values[i++]; });
+}
+
+/// CRC-32C of all weights and expert biases: equal for equal bits, so that runs can be compared.
+template <class B, class T>
+std::uint32_t digest(decoder<B, T>& model) {
+    std::uint32_t sum = 0;
+    detail::visit_state(model, "", [&](std::string const&, tensor<B, T>& x) {
+        std::vector<T> const elements = to_host(x);
+        sum = crc32c(std::as_bytes(std::span(elements)), sum);
+    });
+    return sum;
 }
 
 /// Writes an optimizer's steps and moments under `prefix`.

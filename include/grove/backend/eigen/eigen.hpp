@@ -348,7 +348,7 @@ private:
         return o.column_stride == 0 ? pack<T>(*at) : load_pack(at, count);
     }
     template <class Law, class T, std::size_t Outputs, class... Operands>
-    static void map_row(Law const& law, index_t i, index_t begin, index_t end,
+    [[gnu::noinline]] static void map_row(Law const& law, index_t i, index_t begin, index_t end,
                         std::array<buffer<T>, Outputs>& y, index_t columns,
                         Operands const&... operands) {
         for_each_pack<T>(end - begin, [&](index_t at, int count) {

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <memory>
 #include <thread>
+#include <type_traits>
 
 #include "grove/core/shape.hpp"
 
@@ -28,11 +29,18 @@ public:
     /// Calls body(begin, end) over [0, size) in pieces of at least `grain`.
     template <class Body>
     void parallel(index_t size, index_t grain, Body&& body) const {
+        run(size, grain, &body, [](void* context, index_t begin, index_t end) {
+            (*static_cast<std::remove_reference_t<Body>*>(context))(begin, end);
+        });
+    }
+
+private:
+    using piece_function = void (*)(void* context, index_t begin, index_t end);
+
+    /// Not a template: TBB's machinery is compiled once, and a loop's body once.
+    [[gnu::noinline]] void run(index_t size, index_t grain, void* context, piece_function call) const {
         if (size <= 0) return;
-        if (threads_ == 1 || size <= grain) {
-            body(index_t{0}, size);
-            return;
-        }
+        if (threads_ == 1 || size <= grain) return call(context, 0, size);
         // Two pieces a thread: enough to even out, few enough that small loops stay cheap.
         index_t const piece = std::max(grain, (size + 2 * threads_ - 1) / (2 * threads_));
         arena_->execute([&] {
@@ -40,13 +48,12 @@ public:
                 oneapi::tbb::blocked_range<index_t>(0, (size + piece - 1) / piece, 1),
                 [&](auto const& range) {
                     for (index_t i = range.begin(); i < range.end(); ++i)
-                        body(i * piece, std::min(size, (i + 1) * piece));
+                        call(context, i * piece, std::min(size, (i + 1) * piece));
                 },
                 oneapi::tbb::simple_partitioner());
         });
     }
 
-private:
     int threads_;
     std::unique_ptr<oneapi::tbb::task_arena> arena_;
 };

@@ -98,7 +98,8 @@ struct left_block {
 template <int Packs, class T>
 void multiply_panel(left_block<T> a, index_t rows, T const* panel, index_t panel_stride,
                     index_t terms, T* c, index_t c_stride, int last, bool fresh) {
-    for (index_t i = 0; i < rows;) {
+    index_t i = 0;
+    while (i < rows) {
         T* const target = c + i * c_stride;
         auto tile = [&]<int Rows>() {
             if (a.row_stride != 0) {
