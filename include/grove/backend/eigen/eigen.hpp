@@ -66,12 +66,33 @@ public:
     buffer<T> sum_segments(buffer<T> const& x, index_t columns, indices const& offsets) {
         index_t const segments = offsets.size() - 1;
         auto y = allocate<T>(segments * columns);
+        auto sum = [&](index_t s, index_t j, int count) {
+            pack<T> total;
+            for (index_t i = offsets.data()[s]; i < offsets.data()[s + 1]; ++i)
+                total += load_pack(x.data() + i * columns + j, count);
+            store_pack(total, y.data() + s * columns + j, count);
+        };
+        if (segments >= many_segments_) {
+            rows_parallel(segments, x.size() / segments, [&](index_t s) {
+                for_each_pack<T>(columns, [&](index_t j, int count) { sum(s, j, count); });
+            });
+        } else {
+            columns_parallel<T>(columns, x.size(), [&](index_t j, int count) {
+                for (index_t s = 0; s < segments; ++s) sum(s, j, count);
+            });
+        }
+        return y;
+    }
+    template <class T>
+    buffer<T> scatter_add(buffer<T> const& x, index_t columns, indices const& index, index_t rows) {
+        auto y = allocate<T>(rows * columns);
+        check_rows("scatter_add", index, rows);
+        std::fill_n(y.data(), y.size(), T(0));
         columns_parallel<T>(columns, x.size(), [&](index_t j, int count) {
-            for (index_t s = 0; s < segments; ++s) {
-                pack<T> sum;
-                for (index_t i = offsets.data()[s]; i < offsets.data()[s + 1]; ++i)
-                    sum += load_pack(x.data() + i * columns + j, count);
-                store_pack(sum, y.data() + s * columns + j, count);
+            for (index_t i = 0; i < index.size(); ++i) {
+                T* target = y.data() + index.data()[i] * columns + j;
+                store_pack(load_pack<T>(target, count) + load_pack(x.data() + i * columns + j, count),
+                           target, count);
             }
         });
         return y;
@@ -323,6 +344,7 @@ protected:
 private:
     static constexpr index_t grain_ = 16384;           // numbers below which a loop stays serial
     static constexpr index_t small_product_ = 131072;  // multiply-adds, likewise
+    static constexpr index_t many_segments_ = 64;      // from here on, threads share the segments
 
     template <class Body>
     void rows_parallel(index_t rows, index_t columns, Body&& body) const {
