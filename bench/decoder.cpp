@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Training and sampling on the model of the PyTorch peer: vocabulary 512, width 256, 4 layers, 4 heads.
+// Training and sampling on the model of the PyTorch peer: vocabulary 512, width 256, 4 layers, 4
+// heads.
 //
-// The peer's block with GELU has 8 · width² weights in its MLP; ours with SwiGLU has as many multiply-adds at
-// intermediate_size 683. `swiglu` (1024, three matrices) is the peer's --mlp swiglu.
+// The peer's block with GELU has 8 · width² weights in its MLP; ours with SwiGLU has as many
+// multiply-adds at intermediate_size 683. `swiglu` (1024, three matrices) is the peer's --mlp
+// swiglu.
 #include <benchmark/benchmark.h>
 
 #include "grove/backend/eigen/eigen.hpp"
@@ -17,7 +19,8 @@ using model = grove::decoder<backend, float>;
 
 grove::decoder_config config(index_t width, bool experts) {
     grove::decoder_config c{.vocab_size = 512, .intermediate_size = width};
-    if (experts) {  // as many multiply-adds a token: 3 routed of 8 and a shared one, a quarter as wide each
+    if (experts) {  // as many multiply-adds a token: 3 routed of 8 and a shared one, a quarter as
+                    // wide each
         c.n_routed_experts = 8;
         c.num_experts_per_tok = 3;
         c.moe_intermediate_size = (width + 3) / 4;
@@ -30,7 +33,8 @@ void report(benchmark::State& state, backend const& b, double tokens) {
     state.counters["fresh"] = static_cast<double>(b.fresh_allocations());
 }
 
-// Forward, backward, clipping and AdamW on 16 sequences of 256 tokens. Arguments: width, experts, threads.
+// Forward, backward, clipping and AdamW on 16 sequences of 256 tokens. Arguments: width, experts,
+// threads.
 void train(benchmark::State& state) {
     backend b(static_cast<int>(state.range(2)));
     model m(b, config(state.range(0), state.range(1) != 0), 1);
@@ -46,7 +50,8 @@ void train(benchmark::State& state) {
     for (auto _ : state) benchmark::DoNotOptimize(trainer.step(batch, 3e-4).loss);
     report(state, b, 16 * 256);
 }
-// 128 new tokens behind prompts of 16, sampled at temperature 1. Arguments: width, experts, threads, batch.
+// 128 new tokens behind prompts of 16, sampled at temperature 1. Arguments: width, experts,
+// threads, batch.
 void sample(benchmark::State& state) {
     backend b(static_cast<int>(state.range(2)));
     model m(b, config(state.range(0), state.range(1) != 0), 1);

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Matrix products beside Eigen's own on the same operands, and beside the peak of fused multiply-adds.
+// Matrix products beside Eigen's own on the same operands, and beside the peak of fused
+// multiply-adds.
 #include <benchmark/benchmark.h>
 
 #include <Eigen/Core>
 
 #include "grove/backend/eigen/eigen.hpp"
+#include "grove/core/random.hpp"
 #include "grove/ops/create.hpp"
 #include "grove/ops/product.hpp"
 
@@ -21,7 +23,8 @@ std::vector<float> noise(index_t size, std::uint32_t stream) {
     return x;
 }
 void report(benchmark::State& state, double operations) {
-    state.counters["GFLOP/s"] = benchmark::Counter(operations * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
+    state.counters["GFLOP/s"] =
+        benchmark::Counter(operations * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
 }
 
 // The limit: 24 independent chains of fused multiply-adds in registers.
@@ -77,10 +80,15 @@ void shapes(benchmark::internal::Benchmark* b, bool both) {
         index_t m, n, k, ta, tb;
     };
     // Forward, gradient of the input, gradient of the weight; decoding 64, 16 and 1 tokens.
-    for (auto [m, n, k, ta, tb] : std::initializer_list<extents>{
-             {2048, 256, 256, 0, 0}, {2048, 1024, 256, 0, 0}, {2048, 256, 1024, 0, 0},
-             {4096, 512, 512, 0, 0}, {2048, 256, 1024, 0, 1}, {256, 1024, 4096, 1, 0},
-             {64, 1024, 256, 0, 0}, {16, 1024, 256, 0, 0}, {1, 1024, 256, 0, 0}})
+    for (auto [m, n, k, ta, tb] : std::initializer_list<extents>{{2048, 256, 256, 0, 0},
+                                                                 {2048, 1024, 256, 0, 0},
+                                                                 {2048, 256, 1024, 0, 0},
+                                                                 {4096, 512, 512, 0, 0},
+                                                                 {2048, 256, 1024, 0, 1},
+                                                                 {256, 1024, 4096, 1, 0},
+                                                                 {64, 1024, 256, 0, 0},
+                                                                 {16, 1024, 256, 0, 0},
+                                                                 {1, 1024, 256, 0, 0}})
         for (index_t threads = 1; threads <= (both ? 2 : 1); ++threads)
             b->Args({m, n, k, ta, tb, threads});
     b->ArgNames({"m", "n", "k", "ta", "tb", "threads"})->UseRealTime();

@@ -9,7 +9,8 @@
 
 // Rewards the share of sevens in the completion.
 struct likes_sevens {
-    std::optional<float> operator()(std::string_view, std::string_view text, std::string_view) const {
+    std::optional<float> operator()(std::string_view, std::string_view text,
+                                    std::string_view) const {
         if (text.empty()) return 0.0f;
         return static_cast<float>(std::ranges::count(text, '7')) / static_cast<float>(text.size());
     }
@@ -27,7 +28,8 @@ int main() {
     grove::eigen_backend backend;
     grove::symbol_tokenizer const tokens("0123456789");
     grove::decoder<grove::eigen_backend> model(
-        backend, {.vocab_size = tokens.vocabulary_size(), .hidden_size = 32, .num_hidden_layers = 2}, 1);
+        backend,
+        {.vocab_size = tokens.vocabulary_size(), .hidden_size = 32, .num_hidden_layers = 2}, 1);
     grove::rl::objective<grove::rl::group_normalized, grove::rl::token_ratio, soft_surrogate,
                          grove::rl::no_kl, grove::rl::token_mean> const objective;
     grove::grpo_options options;
@@ -37,7 +39,8 @@ int main() {
     double reward = 0;
     trainer.run(30, prompts, tokens, likes_sevens{}, [&](grove::grpo_report const& report) {
         reward = report.metrics.values.front().value;
-        if (report.step % 10 == 9) std::cout << "step " << report.step + 1 << " reward " << reward << '\n';
+        if (report.step % 10 == 9)
+            std::cout << "step " << report.step + 1 << " reward " << reward << '\n';
     });
     return reward > 0.9 ? 0 : 1;
 }

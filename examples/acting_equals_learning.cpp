@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Samples tokens from the main job's mixture-of-experts decoder, evaluates the same tokens as the trainer
-// does, and prints how far the two log-probabilities are apart: 0, bit for bit.
+// Samples tokens from the main job's mixture-of-experts decoder, evaluates the same tokens as the
+// trainer does, and prints how far the two log-probabilities are apart: 0, bit for bit.
 //
 //   acting_equals_learning --tokens 100000 --threads 2 --batch 64 --top-p 0.95 --json
 #include <CLI/CLI.hpp>
@@ -36,7 +36,8 @@ struct options {
 };
 
 // One rollout of `batch` sequences at a time, and the trainer's view of it.
-void compare(r1_zero::model const& model, options const& o, std::uint32_t round, difference& result) {
+void compare(r1_zero::model const& model, options const& o, std::uint32_t round,
+             difference& result) {
     grove::symbol_tokenizer const tokens(grove::addition::alphabet);
     auto settings = r1_zero::generation(tokens, o.temperature, o.top_p);
     settings.max_batch = o.batch;
@@ -56,8 +57,7 @@ void compare(r1_zero::model const& model, options const& o, std::uint32_t round,
     auto const learned = policy.evaluate(grove::language_batch::of(responses), {});
     std::size_t t = 0;
     for (auto const& c : completions)
-        for (float sampled : c.log_probability)
-            result.add(sampled, learned.log_probability[t++]);
+        for (float sampled : c.log_probability) result.add(sampled, learned.log_probability[t++]);
 }
 
 }  // namespace

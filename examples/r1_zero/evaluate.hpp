@@ -44,8 +44,9 @@ inline std::string show_samples(model const& policy, settings const& s,
     problems const held_out(grove::addition{}, s.seed, grove::problem_split::held_out);
     std::vector<grove::generation_request> requests;
     for (index_t i = 0; i < count; ++i)
-        requests.push_back({tokens.encode(grove::r1_zero_compact().render(held_out[i].question)),
-                            {s.seed, grove::random_stream::user, 0, static_cast<std::uint32_t>(i), 0}});
+        requests.push_back(
+            {tokens.encode(grove::r1_zero_compact().render(held_out[i].question)),
+             {s.seed, grove::random_stream::user, 0, static_cast<std::uint32_t>(i), 0}});
     grove::generator<backend, float> engine(policy, generation(tokens, 0.6, 0.95));
     auto const completions = engine(requests);
     std::string text;
@@ -60,13 +61,11 @@ inline std::string show_samples(model const& policy, settings const& s,
 
 // The figures of a report that a resumed run still needs.
 inline grove::json to_json(grove::evaluation_report const& r) {
-    return {{"pass1", r.pass_at(1).value},
-            {"pass1_standard_error", r.pass_at(1).standard_error},
-            {"cons", r.consensus_accuracy()},
-            {"format_rate", r.format_rate()},
-            {"worked_rate", r.worked_rate()},
-            {"worked_accuracy", r.worked_accuracy().value_or(0.0)},
-            {"length", r.mean_length()}};
+    return {
+        {"pass1", r.pass_at(1).value},    {"pass1_standard_error", r.pass_at(1).standard_error},
+        {"cons", r.consensus_accuracy()}, {"format_rate", r.format_rate()},
+        {"worked_rate", r.worked_rate()}, {"worked_accuracy", r.worked_accuracy().value_or(0.0)},
+        {"length", r.mean_length()}};
 }
 
 }  // namespace r1_zero

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// R1-Zero in miniature: a small mixture-of-experts language model learns to reason from rewards alone.
+// R1-Zero in miniature: a small mixture-of-experts decoder learns to reason from rewards alone.
 //
-// 1. A base model is made on the spot from mixed-quality text about three-digit sums: many direct answers,
-//    half of them wrong, and some worked solutions, mostly right.
+// 1. A base model is made on the spot from mixed-quality text about three-digit sums: many answers
+//    at once, half of them wrong, and some worked solutions, mostly right.
 // 2. GRPO with two verifiable rewards, a right answer and a well-formed one, trains it further. No
 //    demonstration, no reward on length, no learned reward model.
 // 3. Held-out problems say what came of it.
@@ -13,10 +13,11 @@
 namespace {
 
 constexpr char const* what_it_shows = R"(
-What this shows: rewards on the outcome alone made written reasoning the habit, responses grew longer for it,
-and the same code sampled and learned, so that both saw the same log-probabilities to the last bit.
-What a miniature cannot show: reasoning that nobody demonstrated. The base text holds worked solutions, so RL
-selects and sharpens a habit that is there; it does not invent one, and nothing here transfers beyond sums.
+What this shows: rewards on the outcome alone made written reasoning the habit, and responses
+grew longer for it; the same code sampled and learned, with the same log-probabilities to the last
+bit. What a miniature cannot show: reasoning that nobody demonstrated. The base text holds worked
+solutions, so RL selects and sharpens a habit that is there; it invents none, and nothing transfers
+beyond sums.
 )";
 
 r1_zero::settings parse(int argc, char** argv) {
@@ -50,8 +51,8 @@ int main(int argc, char** argv) {
     try {
         auto const s = parse(argc, argv);
         r1_zero::run run(s);
-        std::cout << "A mixture-of-experts decoder of " << run.weights() << " weights, seed " << s.seed
-                  << ", run folder " << s.out.string() << '\n';
+        std::cout << "A mixture-of-experts decoder of " << run.weights() << " weights, seed "
+                  << s.seed << ", run folder " << s.out.string() << '\n';
         run();
         r1_zero::conclude(s, run.notes());
         std::cout << what_it_shows;

@@ -87,16 +87,17 @@ inline void draw(settings const& s, std::vector<grove::metric_record> const& rec
 inline void conclude(settings const& s, grove::json const& notes) {
     auto const records = grove::read_metrics(s.out / "metrics.jsonl");
     grove::json const figures = summary(s, notes, records);
-    grove::atomic_write(s.out / "summary.json", [&](grove::output_file& file) {
-        file.write(figures.dump(2) + "\n");
-    });
+    grove::atomic_write(s.out / "summary.json",
+                        [&](grove::output_file& file) { file.write(figures.dump(2) + "\n"); });
     std::string const samples = "Base model:\n" + notes.at("samples_before").get<std::string>() +
                                 "After reinforcement learning:\n" +
                                 notes.at("samples_after").get<std::string>();
     grove::atomic_write(s.out / "samples.txt",
                         [&](grove::output_file& file) { file.write(samples); });
     draw(s, records);
-    std::cout << '\n' << samples << '\n' << result_table(notes, s.samples) << '\n'
+    std::cout << '\n'
+              << samples << '\n'
+              << result_table(notes, s.samples) << '\n'
               << "Response length at temperature 1: " << figures.at("length_first").get<double>()
               << " → " << figures.at("length_last").get<double>()
               << " tokens, without a reward on length.\n"

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The run itself: a base model made on the spot, then reinforcement learning from verifiable rewards.
+// The run itself: a base model made on the spot, then reinforcement learning from verifiable
+// rewards.
 #pragma once
 
 #include <unistd.h>
@@ -74,8 +75,8 @@ private:
         auto notes = file.get_json("notes");
         grove::require<grove::configuration_error>(
             notes.at("settings") == s_.identity(), "r1_zero",
-            "expected the settings of the run to be resumed, ", notes.at("settings").dump(), ", got ",
-            s_.identity().dump());
+            "expected the settings of the run to be resumed, ", notes.at("settings").dump(),
+            ", got ", s_.identity().dump());
         notes_ = std::move(notes);
         watch_.resume_from(notes_.at("train_seconds").get<double>());
         std::cout << "Resuming after step " << point->step << " of " << last_step() << ".\n";
@@ -146,14 +147,16 @@ private:
     // R1-Zero: rewards alone, no demonstration.
     void reinforce(std::optional<grove::resume_point> const& point) {
         grove::linear_schedule const rate{s_.rl_rate, s_.rl_steps, 5, 0.1};
-        grove::grpo_trainer trainer(
-            policy_, grove::rl::r1_paper({.clip = s_.clip, .kl_coefficient = 0.0}),
-            rl_options(s_, tokens_), rate);
-        if (point && point->step > s_.base_steps) trainer.load(grove::checkpoint_reader(point->path));
+        grove::grpo_trainer trainer(policy_,
+                                    grove::rl::r1_paper({.clip = s_.clip, .kl_coefficient = 0.0}),
+                                    rl_options(s_, tokens_), rate);
+        if (point && point->step > s_.base_steps)
+            trainer.load(grove::checkpoint_reader(point->path));
         index_t const first = trainer.step_number();
         if (first == s_.rl_steps) return;
-        std::cout << "Reinforcement learning: " << s_.rl_steps << " steps of " << s_.prompts << " × "
-                  << s_.group_size << " completions, rewards for accuracy and format alone\n";
+        std::cout << "Reinforcement learning: " << s_.rl_steps << " steps of " << s_.prompts
+                  << " × " << s_.group_size
+                  << " completions, rewards for accuracy and format alone\n";
         grove::jsonl_writer log(s_.out / "metrics.jsonl", first - 1);
         grove::tensorboard_writer board(s_.out / "tensorboard", first - 1);
         auto line = progress_to(s_.rl_steps, first);
@@ -164,8 +167,9 @@ private:
             auto const problem = training_[seen + i];
             return grove::rollout_problem{prompt_of.render(problem.question), problem.answer};
         };
-        auto const rule = grove::weighted_sum(grove::accuracy_reward{}, 1.0f, grove::format_reward{},
-                                              static_cast<float>(s_.format_weight));
+        auto const rule =
+            grove::weighted_sum(grove::accuracy_reward{}, 1.0f, grove::format_reward{},
+                                static_cast<float>(s_.format_weight));
         trainer.run(s_.rl_steps, problem_at, tokens_, rule, [&](grove::grpo_report const& report) {
             auto const record = with_rates(report);
             log.write(record);
@@ -189,16 +193,17 @@ private:
             worked += (parts && !parts->think.empty()) / n;
             length += static_cast<double>(c.length) / n;
         }
-        grove::metric_record record{report.step, {{"accuracy", accuracy}, {"format", format},
-                                                  {"worked", worked}, {"length", length}}};
+        grove::metric_record record{
+            report.step,
+            {{"accuracy", accuracy}, {"format", format}, {"worked", worked}, {"length", length}}};
         record.values.insert(record.values.end(), report.metrics.values.begin(),
                              report.metrics.values.end());
         return record;
     }
     void note(grove::grpo_report const& report) {
         notes_["sampled_tokens"] = notes_["sampled_tokens"].get<index_t>() + report.sampled_tokens;
-        notes_["logprob_max_abs_diff"] = std::max(notes_["logprob_max_abs_diff"].get<double>(),
-                                                  report.logprob_max_abs_diff);
+        notes_["logprob_max_abs_diff"] =
+            std::max(notes_["logprob_max_abs_diff"].get<double>(), report.logprob_max_abs_diff);
     }
 
     settings s_;

@@ -43,9 +43,15 @@ struct settings {
 
     // What makes two runs the same run: --resume refuses another value.
     grove::json identity() const {
-        return {{"seed", seed}, {"base_steps", base_steps}, {"base_batch", base_batch},
-                {"base_rate", base_rate}, {"rl_steps", rl_steps}, {"prompts", prompts},
-                {"group_size", group_size}, {"rl_rate", rl_rate}, {"clip", clip},
+        return {{"seed", seed},
+                {"base_steps", base_steps},
+                {"base_batch", base_batch},
+                {"base_rate", base_rate},
+                {"rl_steps", rl_steps},
+                {"prompts", prompts},
+                {"group_size", group_size},
+                {"rl_rate", rl_rate},
+                {"clip", clip},
                 {"format_weight", format_weight}};
     }
 };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /// @file
-/// All of grove that needs Eigen and oneTBB alone, layer by layer. The rest by its own headers:
-/// grove/io/ (needs JSON) and what lies in folders named cuda (needs the CUDA Toolkit).
+/// All of grove that needs Eigen and oneTBB alone, layer by layer. The rest by its own headers: files
+/// and pictures in grove/io/ (need JSON), and what lies in folders named cuda (the CUDA Toolkit).
 #pragma once
 
 #include "grove/core/config.hpp"
@@ -68,6 +68,9 @@
 #include "grove/optim/adamw.hpp"
 #include "grove/optim/schedule.hpp"
 
+#include "grove/io/crc32c.hpp"
+#include "grove/io/metric_record.hpp"
+
 #include "grove/text/template.hpp"
 #include "grove/text/tokenizer.hpp"
 
@@ -91,6 +94,9 @@
 #include "grove/eval/estimate.hpp"
 #include "grove/eval/pass_at_k.hpp"
 #include "grove/eval/report.hpp"
-
+#include "grove/train/grpo_trainer.hpp"
+#include "grove/train/language_policy.hpp"
+#include "grove/train/state.hpp"
+#include "grove/train/supervised.hpp"
 
 #include "grove/version.hpp"

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Softmax, normalisation, gated activation, rotary embedding: golden values, gradients, fused
-// twins.
+// Softmax, normalisation, gated activation, rotary embedding: golden values, gradients, twins.
 #include <doctest/doctest.h>
 
 #include "grove/autodiff/gradient_check.hpp"

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Log-probabilities and entropies of tokens, and the language-model head that computes them in
-// chunks.
+// Log-probabilities and entropies of tokens, and the head that computes them in chunks.
 #include "grove/ops/token_statistics.hpp"
 
 #include <doctest/doctest.h>

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "grove/backend/eigen/eigen.hpp"
+#include "grove/io/checkpoint.hpp"
 #include "grove/optim/schedule.hpp"
 #include "grove/rl/preset.hpp"
 #include "grove/train/grpo_trainer.hpp"
@@ -16,10 +17,17 @@ using backend = grove::eigen_backend;
 using model = grove::decoder<backend, float>;
 
 grove::decoder_config small_config(index_t vocabulary) {
-    return {.vocab_size = vocabulary, .hidden_size = 16, .intermediate_size = 24,
-            .num_hidden_layers = 2, .num_attention_heads = 2, .num_key_value_heads = 1,
-            .max_position_embeddings = 24, .initializer_range = 0.2, .n_routed_experts = 4,
-            .num_experts_per_tok = 2, .moe_intermediate_size = 8};
+    return {.vocab_size = vocabulary,
+            .hidden_size = 16,
+            .intermediate_size = 24,
+            .num_hidden_layers = 2,
+            .num_attention_heads = 2,
+            .num_key_value_heads = 1,
+            .max_position_embeddings = 24,
+            .initializer_range = 0.2,
+            .n_routed_experts = 4,
+            .num_experts_per_tok = 2,
+            .moe_intermediate_size = 8};
 }
 grove::symbol_tokenizer const& tokens() {
     static grove::symbol_tokenizer const t("0123456789");
@@ -49,8 +57,8 @@ grove::grpo_options small_options() {
     return o;
 }
 auto make_trainer(model& m, grove::grpo_options const& options, double beta) {
-    return grove::grpo_trainer(m, grove::rl::r1_paper({.clip = 0.2, .kl_coefficient = beta}), options,
-                               grove::constant_schedule{1e-2});
+    return grove::grpo_trainer(m, grove::rl::r1_paper({.clip = 0.2, .kl_coefficient = beta}),
+                               options, grove::constant_schedule{1e-2});
 }
 // Trains `steps` steps and returns the digest of the weights.
 std::uint32_t train(int threads, index_t steps, grove::grpo_options const& options, double beta) {
@@ -151,7 +159,8 @@ TEST_CASE("grpo_trainer: resuming from a checkpoint ends in the same bits") {
             model m(b, small_config(tokens().vocabulary_size()), 1);
             auto trainer = make_trainer(m, options, beta);
             trainer.run(3, problem, tokens(), repeats{});
-            grove::write_checkpoint(path, [&](grove::checkpoint_writer& file) { trainer.save(file); });
+            grove::write_checkpoint(path,
+                                    [&](grove::checkpoint_writer& file) { trainer.save(file); });
         }
         backend b(2);
         model m(b, small_config(tokens().vocabulary_size()), 99);  // other weights, to be replaced
@@ -203,9 +212,10 @@ TEST_CASE("grpo_trainer: groups of one and equal rewards leave the weights alone
     alone.step(problem, tokens(), repeats{});
     CHECK(grove::digest(m) == before);
     auto equal = make_trainer(m, small_options(), 0.0);
-    auto const report = equal.step(problem, tokens(), [](std::string_view, std::string_view, std::string_view) {
-        return std::optional<float>(0.1f);
-    });
+    auto const report =
+        equal.step(problem, tokens(), [](std::string_view, std::string_view, std::string_view) {
+            return std::optional<float>(0.1f);
+        });
     CHECK(grove::digest(m) == before);
     CHECK(metric_of(report, "groups/zero_variance") == 1.0);
 }

@@ -10,9 +10,13 @@ namespace {
 using backend = grove::eigen_backend;
 using model = grove::decoder<backend, float>;
 
-grove::decoder_config const small{.vocab_size = 12, .hidden_size = 16, .intermediate_size = 24,
-                                  .num_hidden_layers = 2, .num_attention_heads = 2,
-                                  .num_key_value_heads = 2, .max_position_embeddings = 16,
+grove::decoder_config const small{.vocab_size = 12,
+                                  .hidden_size = 16,
+                                  .intermediate_size = 24,
+                                  .num_hidden_layers = 2,
+                                  .num_attention_heads = 2,
+                                  .num_key_value_heads = 2,
+                                  .max_position_embeddings = 16,
                                   .initializer_range = 0.2};
 // x behind x + 1, modulo 10.
 std::vector<grove::response> counting() {
@@ -51,8 +55,8 @@ TEST_CASE("supervised_trainer: prompts are not learned, packing does not mix seq
 
 TEST_CASE("language_batch: kept tokens of several responses, and refusals") {
     using grove::response;
-    auto const batch = grove::language_batch::of(std::vector<response>{
-        {{1}, {2, 3}, {{0, 2, 3}, {2, 5, 3}}}, {{4, 5}, {6}, {{0, 1}, {6}}}});
+    auto const batch = grove::language_batch::of(
+        std::vector<response>{{{1}, {2, 3}, {{0, 2, 3}, {2, 5, 3}}}, {{4, 5}, {6}, {{0, 1}, {6}}}});
     CHECK(batch.inputs.tokens == std::vector<std::int32_t>{1, 2, 4, 5});
     CHECK(batch.inputs.positions == std::vector<std::int32_t>{0, 1, 0, 1});
     CHECK(batch.rows == std::vector<std::int32_t>{0, 1, 3});
@@ -60,8 +64,10 @@ TEST_CASE("language_batch: kept tokens of several responses, and refusals") {
     CHECK(batch.offsets == std::vector<grove::index_t>{0, 2, 3});
     CHECK(batch.kept.offsets == std::vector<std::int32_t>{0, 2, 3, 4});
     CHECK(batch.kept.tokens == std::vector<std::int32_t>{2, 5, 3, 6});
-    CHECK_THROWS_AS(grove::language_batch::of(std::vector<response>{{{}, {1}}}), grove::value_error);
-    CHECK_THROWS_AS(grove::language_batch::of(std::vector<response>{{{1}, {}}}), grove::value_error);
+    CHECK_THROWS_AS(grove::language_batch::of(std::vector<response>{{{}, {1}}}),
+                    grove::value_error);
+    CHECK_THROWS_AS(grove::language_batch::of(std::vector<response>{{{1}, {}}}),
+                    grove::value_error);
     CHECK_THROWS_AS(
         grove::language_batch::of(std::vector<response>{{{1}, {2}, {{0, 1}, {2}}}, {{1}, {2}}}),
         grove::value_error);

@@ -54,9 +54,10 @@ struct one_segment_law {
 };
 }  // namespace detail
 
-/// Wraps a backend, records what is computed from tracked buffers on a tape, and is a backend itself:
-/// any function of tensors can be called with `tensor<B>` to act and with `tensor<autodiff<B>>` to learn.
-/// A buffer is tracked when it is a leaf or was computed from a tracked one; others cost nothing.
+/// Wraps a backend, records what is computed from tracked buffers on a tape, and is a backend
+/// itself: any function of tensors can be called with `tensor<B>` to act and with
+/// `tensor<autodiff<B>>` to learn. A buffer is tracked when it is a leaf or was computed from a
+/// tracked one; others cost nothing.
 ///
 /// @code
 /// grove::autodiff<grove::eigen_backend> tape(backend);
@@ -64,8 +65,8 @@ struct one_segment_law {
 /// grove::backward(sum(multiply(x, x)));
 /// @endcode
 ///
-/// One rule per primitive, one rule for all laws (core/law.hpp), one per fused operation that the inner
-/// backend offers with its gradient.
+/// One rule per primitive, one rule for all laws (core/law.hpp), one per fused operation that the
+/// inner backend offers with its gradient.
 template <class B>
 class autodiff {
 public:
@@ -92,8 +93,8 @@ public:
     buffer<T> record(value<T> y, Rule rule) {
         return tape_.record<T>(std::move(y), std::move(rule));
     }
-    /// Records several results of one operation; `rule` gets the gradients of all, zeros where nobody
-    /// asked for one.
+    /// Records several results of one operation; `rule` gets the gradients of all, zeros where
+    /// nobody asked for one.
     template <class T, std::size_t Count, class Rule>
     std::array<buffer<T>, Count> record_joint(std::array<value<T>, Count> y, Rule rule) {
         return tape_.record_joint<T>(std::move(y), std::move(rule), [this](value<T> const& like) {
@@ -103,11 +104,12 @@ public:
     /// Adds to the gradient of a tracked buffer; ignored for others.
     template <class T>
     void accumulate(buffer<T> const& x, value<T> gradient) {
-        tape_.accumulate<T>(x.node, std::move(gradient), [this](value<T> const& a, value<T> const& b) {
-            index_t const n = a.size();
-            return inner_->map(detail::sum_law{}, 1, n, operand<value<T>>{a, 0, 1},
-                               operand<value<T>>{b, 0, 1})[0];
-        });
+        tape_.accumulate<T>(
+            x.node, std::move(gradient), [this](value<T> const& a, value<T> const& b) {
+                index_t const n = a.size();
+                return inner_->map(detail::sum_law{}, 1, n, operand<value<T>>{a, 0, 1},
+                                   operand<value<T>>{b, 0, 1})[0];
+            });
     }
     /// Runs the tape backwards from `y` with ∂L/∂y = `gradient`, and clears it.
     template <class T>
@@ -149,12 +151,14 @@ public:
         for (std::size_t k = 0; k < outputs; ++k) result[k] = {y[k]};
         if constexpr (std::is_floating_point_v<T>) {
             if (first.data.tracked() || (more.data.tracked() || ...))
-                return record_joint<T>(y, [=, this](std::array<value<T>, outputs> const& gradients) {
-                    map_gradient(law, rows, columns, gradients,
-                                 std::array<operand<buffer<T>>, 1 + sizeof...(More)>{first, more...},
-                                 std::make_index_sequence<outputs>(),
-                                 std::make_index_sequence<1 + sizeof...(More)>());
-                });
+                return record_joint<T>(
+                    y, [=, this](std::array<value<T>, outputs> const& gradients) {
+                        map_gradient(
+                            law, rows, columns, gradients,
+                            std::array<operand<buffer<T>>, 1 + sizeof...(More)>{first, more...},
+                            std::make_index_sequence<outputs>(),
+                            std::make_index_sequence<1 + sizeof...(More)>());
+                    });
         }
         return result;
     }
@@ -166,9 +170,8 @@ public:
     buffer<To> cast(buffer<From> const& x) {
         auto y = inner_->template cast<To>(x.value);
         if (!x.tracked()) return {y};
-        return record<To>(y, [=, this](value<To> const& g) {
-            accumulate(x, inner_->template cast<From>(g));
-        });
+        return record<To>(
+            y, [=, this](value<To> const& g) { accumulate(x, inner_->template cast<From>(g)); });
     }
 
     // Sums. The maximum of a row passes its gradient to the elements that attain it.
@@ -246,9 +249,8 @@ public:
     buffer<T> strided_place(buffer<T> const& x, strided_view const& view, index_t size) {
         auto y = inner_->strided_place(x.value, view, size);
         if (!x.tracked()) return {y};
-        return record<T>(y, [=, this](value<T> const& g) {
-            accumulate(x, inner_->strided_read(g, view));
-        });
+        return record<T>(
+            y, [=, this](value<T> const& g) { accumulate(x, inner_->strided_read(g, view)); });
     }
 
     // Products.
@@ -313,8 +315,8 @@ public:
     std::array<buffer<T>, 2> rms_norm_backward(buffer<T> const& g, buffer<T> const& x,
                                                buffer<T> const& w, buffer<T> const& inverse,
                                                index_t rows, index_t columns) {
-        auto [dx, dw] = inner_->rms_norm_backward(g.value, x.value, w.value, inverse.value, rows,
-                                                  columns);
+        auto [dx, dw] =
+            inner_->rms_norm_backward(g.value, x.value, w.value, inverse.value, rows, columns);
         return {buffer<T>{dx}, buffer<T>{dw}};
     }
     template <class T>
@@ -383,8 +385,8 @@ public:
         auto y = inner_->token_statistics(logits.value, vocabulary, targets.value,
                                           inverse_temperature, kept_offsets.value, kept.value);
         if (!logits.tracked()) return {buffer<T>{y[0]}, buffer<T>{y[1]}, buffer<T>{y[2]}};
-        auto out = record_joint<T>(
-            std::array{y[0], y[1]}, [=, this](std::array<value<T>, 2> const& g) {
+        auto out =
+            record_joint<T>(std::array{y[0], y[1]}, [=, this](std::array<value<T>, 2> const& g) {
                 accumulate(logits, inner_->token_statistics_backward(
                                        logits.value, vocabulary, targets.value, inverse_temperature,
                                        kept_offsets.value, kept.value, y[2], y[1], g[0], g[1]));
@@ -399,10 +401,10 @@ public:
                                         buffer<T> const& log_normalizer, buffer<T> const& entropy,
                                         buffer<T> const& g_log_probability,
                                         buffer<T> const& g_entropy) {
-        return {inner_->token_statistics_backward(
-            logits.value, vocabulary, targets.value, inverse_temperature, kept_offsets.value,
-            kept.value, log_normalizer.value, entropy.value, g_log_probability.value,
-            g_entropy.value)};
+        return {inner_->token_statistics_backward(logits.value, vocabulary, targets.value,
+                                                  inverse_temperature, kept_offsets.value,
+                                                  kept.value, log_normalizer.value, entropy.value,
+                                                  g_log_probability.value, g_entropy.value)};
     }
 
 private:
@@ -422,8 +424,9 @@ private:
                       std::array<value<T>, Outputs> const& gradients,
                       std::array<operand<buffer<T>>, Inputs> const& inputs,
                       std::index_sequence<K...>, std::index_sequence<I...>) {
-        auto dx = inner_->map(gradient_law<Law, static_cast<int>(Outputs), static_cast<int>(Inputs)>{law},
-                              rows, columns, full(gradients[K], columns)..., strip(inputs[I])...);
+        auto dx =
+            inner_->map(gradient_law<Law, static_cast<int>(Outputs), static_cast<int>(Inputs)>{law},
+                        rows, columns, full(gradients[K], columns)..., strip(inputs[I])...);
         (unbroadcast(inputs[I], rows, columns, dx[I]), ...);
     }
     /// Sums a gradient [rows, columns] over the directions in which the operand was repeated.
@@ -445,7 +448,8 @@ private:
         }
         require<shape_error>(g.size() == size, "map",
                              "expected an operand that is full, a row, a column or a number under "
-                             "autodiff, got ", size, " elements for ", rows, " × ", columns);
+                             "autodiff, got ",
+                             size, " elements for ", rows, " × ", columns);
         accumulate(o.data, g);
     }
 

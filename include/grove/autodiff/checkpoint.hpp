@@ -8,14 +8,16 @@
 
 namespace grove::inline GROVE_ISA {
 
-/// A tracked tensor with the values of `x`; `sink(tensor<B, T> gradient)` is called during backward.
+/// A tracked tensor with the values of `x`; `sink(tensor<B, T> gradient)` is called during
+/// backward.
 template <class B, class T, class Sink>
 tensor<autodiff<B>, T> leaf(autodiff<B>& tape, tensor<B, T> const& x, Sink sink) {
     B* inner = &tape.inner();
     shape const extents = x.extents();
-    return {tape, tape.template leaf<T>(x.buffer(), [=](auto const& g) {
-                sink(tensor<B, T>(*inner, g, extents));
-            }), extents};
+    return {tape,
+            tape.template leaf<T>(x.buffer(),
+                                  [=](auto const& g) { sink(tensor<B, T>(*inner, g, extents)); }),
+            extents};
 }
 /// The values of a tracked tensor, without its history.
 template <class B, class T>
@@ -51,9 +53,9 @@ void backward(tensor<autodiff<B>, T> const& y) {
                          y.backend().inner().template tabulate<T>(detail::one_law{}, 1));
 }
 
-/// f(x), keeping only x: the intermediates of `f` are recomputed when the gradient is needed. `f` is any
-/// function of a tensor on every backend that returns a std::array of tensors; it is called twice when
-/// learning, so it must not count or draw anything.
+/// f(x), keeping only x: the intermediates of `f` are recomputed when the gradient is needed. `f`
+/// is any function of a tensor on every backend that returns a std::array of tensors; it is called
+/// twice when learning, so it must not count or draw anything.
 template <class F, class B, class T>
 auto checkpoint(F f, tensor<B, T> const& x) {
     if constexpr (!is_autodiff<B>) {
@@ -67,13 +69,12 @@ auto checkpoint(F f, tensor<B, T> const& x) {
         constexpr std::size_t outputs = std::tuple_size_v<std::remove_cvref_t<decltype(y)>>;
         std::array<typename inner_tensor::buffer_type, outputs> values;
         for (std::size_t k = 0; k < outputs; ++k) values[k] = y[k].buffer();
-        auto tracked = tape.template record_joint<T>(
-            values, [=, &tape, &inner](auto const& gradients) {
+        auto tracked =
+            tape.template record_joint<T>(values, [=, &tape, &inner](auto const& gradients) {
                 autodiff<inner_backend> nested(inner);
-                auto again = f(leaf(nested, inner_tensor(inner, x.buffer().value, x.extents()),
-                                    [&](inner_tensor const& g) {
-                                        tape.accumulate(x.buffer(), g.buffer());
-                                    }));
+                auto again = f(
+                    leaf(nested, inner_tensor(inner, x.buffer().value, x.extents()),
+                         [&](inner_tensor const& g) { tape.accumulate(x.buffer(), g.buffer()); }));
                 for (std::size_t k = 0; k < outputs; ++k)
                     nested.accumulate(again[k].buffer(), gradients[k]);
                 nested.tape().run();

@@ -55,8 +55,7 @@ std::array<real_vector, sizeof...(Tensors)> tape_gradients(F const& f, B& backen
                                   y.extents()));
     return gradients;
 }
-/// The central difference of Σₖ wₖ f(inputs)ₖ along element `at` of `input`, which is one of
-/// `inputs`.
+/// The central difference of Σₖ wₖ f(inputs)ₖ along element `at` of `input`, one of `inputs`.
 template <class F, class B, class... Tensors>
 double central_difference(F const& f, tensor<B, double>& input, std::size_t at,
                           Tensors const&... inputs) {

@@ -26,8 +26,8 @@ struct tracked_buffer {
     index_t size() const { return value.size(); }
 };
 
-/// Records nodes with their backward rules; `run` visits them in reverse. A node's rule is called once,
-/// with its whole gradient, and released: memory is given back on the way.
+/// Records nodes with their backward rules; `run` visits them in reverse. A node's rule is called
+/// once, with its whole gradient, and released: memory is given back on the way.
 class tape {
 public:
     template <class T, class Value, class Rule>

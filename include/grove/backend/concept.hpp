@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /// @file
-/// What a backend owes: about twenty operations on an instance. Everything else is composed in ops/.
+/// What a backend owes: about twenty operations on an instance. Everything else is composed in
+/// ops/.
 ///
-/// Matrices are contiguous and row-major; `T` is float or double; indices are 32-bit. Every operation's
-/// result for a row depends on that row (and on shared operands such as weights) alone, so that it has
-/// the same bits in a batch of one and in a batch of thousands.
+/// Matrices are contiguous and row-major; `T` is float or double; indices are 32-bit. Every
+/// operation's result for a row depends on that row (and on shared operands such as weights) alone,
+/// so that it has the same bits in a batch of one and in a batch of thousands.
 #pragma once
 
 #include <array>
@@ -20,8 +21,8 @@
 namespace grove::inline GROVE_ISA {
 
 /// One input of `map` over a [rows, columns] space: element (i, j) is
-/// data[i · row_stride + j · column_stride]. Strides of 0 repeat a row, a column or a number; a column
-/// stride is 0 or 1.
+/// data[i · row_stride + j · column_stride]. Strides of 0 repeat a row, a column or a number; a
+/// column stride is 0 or 1.
 template <class Buffer>
 struct operand {
     Buffer data;
@@ -32,8 +33,8 @@ struct operand {
 /// How `reduce_columns` combines the numbers of a row.
 enum class reduction { sum, max };
 
-/// C[m, n] = op(A) · op(B) for each of `batch` consecutive pairs; op transposes where asked: A is stored
-/// [m, k] or [k, m], B [k, n] or [n, k].
+/// C[m, n] = op(A) · op(B) for each of `batch` consecutive pairs; op transposes where asked: A is
+/// stored [m, k] or [k, m], B [k, n] or [n, k].
 struct product_shape {
     index_t m, n, k;
     bool transpose_a = false;
@@ -72,36 +73,35 @@ struct archetype_index_law {
 
 /// Buffers of T and of indices, transfers, views.
 template <class B, class T>
-concept storage_backend =
-    requires(B& b, typename B::template buffer<T> const& x, std::span<T const> in, std::span<T> out) {
-        { b.template allocate<T>(index_t{}) } -> std::same_as<typename B::template buffer<T>>;
-        { b.upload(in) } -> std::same_as<typename B::template buffer<T>>;
-        { b.download(x, out) };
-        { b.slice(x, index_t{}, index_t{}) } -> std::same_as<typename B::template buffer<T>>;
-        { b.synchronize() };
-    };
+concept storage_backend = requires(B& b, typename B::template buffer<T> const& x,
+                                   std::span<T const> in, std::span<T> out) {
+    { b.template allocate<T>(index_t{}) } -> std::same_as<typename B::template buffer<T>>;
+    { b.upload(in) } -> std::same_as<typename B::template buffer<T>>;
+    { b.download(x, out) };
+    { b.slice(x, index_t{}, index_t{}) } -> std::same_as<typename B::template buffer<T>>;
+    { b.synchronize() };
+};
 
 /// Laws over arrays, sums over rows and columns.
 template <class B, class T>
-concept pointwise_backend =
-    requires(B& b, typename B::template buffer<T> const& x,
-             operand<typename B::template buffer<T>> const& o,
-             typename B::template buffer<std::int32_t> const& i) {
-        {
-            b.map(detail::archetype_law{}, index_t{}, index_t{}, o, o)
-        } -> std::same_as<std::array<typename B::template buffer<T>, 1>>;
-        {
-            b.template tabulate<T>(detail::archetype_index_law{}, index_t{})
-        } -> std::same_as<typename B::template buffer<T>>;
-        { b.template cast<double>(x) } -> std::same_as<typename B::template buffer<double>>;
-        {
-            b.reduce_columns(reduction::sum, x, index_t{}, index_t{})
-        } -> std::same_as<typename B::template buffer<T>>;
-        { b.sum_segments(x, index_t{}, i) } -> std::same_as<typename B::template buffer<T>>;
-        {
-            b.repeat_segments(x, index_t{}, i, index_t{})
-        } -> std::same_as<typename B::template buffer<T>>;
-    };
+concept pointwise_backend = requires(B& b, typename B::template buffer<T> const& x,
+                                     operand<typename B::template buffer<T>> const& o,
+                                     typename B::template buffer<std::int32_t> const& i) {
+    {
+        b.map(detail::archetype_law{}, index_t{}, index_t{}, o, o)
+    } -> std::same_as<std::array<typename B::template buffer<T>, 1>>;
+    {
+        b.template tabulate<T>(detail::archetype_index_law{}, index_t{})
+    } -> std::same_as<typename B::template buffer<T>>;
+    { b.template cast<double>(x) } -> std::same_as<typename B::template buffer<double>>;
+    {
+        b.reduce_columns(reduction::sum, x, index_t{}, index_t{})
+    } -> std::same_as<typename B::template buffer<T>>;
+    { b.sum_segments(x, index_t{}, i) } -> std::same_as<typename B::template buffer<T>>;
+    {
+        b.repeat_segments(x, index_t{}, i, index_t{})
+    } -> std::same_as<typename B::template buffer<T>>;
+};
 
 /// Movement by index: selection, sorting, gather and its adjoint, strided copies and their adjoint.
 template <class B, class T>
@@ -116,7 +116,9 @@ concept indexing_backend =
             b.segment_offsets(i, index_t{})
         } -> std::same_as<typename B::template buffer<std::int32_t>>;
         { b.gather(x, index_t{}, i) } -> std::same_as<typename B::template buffer<T>>;
-        { b.scatter_add(x, index_t{}, i, index_t{}) } -> std::same_as<typename B::template buffer<T>>;
+        {
+            b.scatter_add(x, index_t{}, i, index_t{})
+        } -> std::same_as<typename B::template buffer<T>>;
         { b.write_rows(target, x, index_t{}, i) };
         { b.strided_read(x, view) } -> std::same_as<typename B::template buffer<T>>;
         { b.strided_place(x, view, index_t{}) } -> std::same_as<typename B::template buffer<T>>;

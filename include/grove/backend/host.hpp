@@ -80,9 +80,8 @@ public:
     host_buffer() = default;
     host_buffer(std::shared_ptr<host_pool> const& pool, index_t size) : size_(size) {
         std::size_t const bytes = static_cast<std::size_t>(size) * sizeof(T);
-        block_ = std::shared_ptr<void>(pool->acquire(bytes), [pool, bytes](void* block) {
-            pool->release(block, bytes);
-        });
+        block_ = std::shared_ptr<void>(pool->acquire(bytes),
+                                       [pool, bytes](void* block) { pool->release(block, bytes); });
         data_ = static_cast<T*>(block_.get());
     }
 

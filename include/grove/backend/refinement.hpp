@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /// @file
-/// Fused operations that a backend may offer together with their gradients. They are taken both when
-/// acting and when learning, or in neither; `capabilities` says which.
+/// Fused operations that a backend may offer together with their gradients. They are taken both
+/// when acting and when learning, or in neither; `capabilities` says which.
 #pragma once
 
 #include <string>
@@ -24,51 +24,60 @@ struct attention_shape {
 /// y = x · w / √(mean x² + ε) by rows: `rms_norm` → {y, 1/√…}, `rms_norm_backward` → {dx, dw}.
 template <class B, class T>
 concept has_rms_norm = requires(B& b, typename B::template buffer<T> const& x) {
-    { b.rms_norm(x, x, index_t{}, index_t{}, T{}) } ->
-        std::same_as<std::array<typename B::template buffer<T>, 2>>;
-    { b.rms_norm_backward(x, x, x, x, index_t{}, index_t{}) } ->
-        std::same_as<std::array<typename B::template buffer<T>, 2>>;
+    {
+        b.rms_norm(x, x, index_t{}, index_t{}, T{})
+    } -> std::same_as<std::array<typename B::template buffer<T>, 2>>;
+    {
+        b.rms_norm_backward(x, x, x, x, index_t{}, index_t{})
+    } -> std::same_as<std::array<typename B::template buffer<T>, 2>>;
 };
 
 /// [rows, 2 · columns] (gate beside up) → silu(gate) · up [rows, columns], and its gradient.
 template <class B, class T>
 concept has_swiglu = requires(B& b, typename B::template buffer<T> const& x) {
     { b.swiglu(x, index_t{}, index_t{}) } -> std::same_as<typename B::template buffer<T>>;
-    { b.swiglu_backward(x, x, index_t{}, index_t{}) } ->
-        std::same_as<typename B::template buffer<T>>;
+    {
+        b.swiglu_backward(x, x, index_t{}, index_t{})
+    } -> std::same_as<typename B::template buffer<T>>;
 };
 
-/// Rotary embedding of [tokens, heads · dim] by a table [positions, dim] of cosines beside sines; the
-/// gradient is the rotation by the negative angle.
+/// Rotary embedding of [tokens, heads · dim] by a table [positions, dim] of cosines beside sines;
+/// the gradient is the rotation by the negative angle.
 template <class B, class T>
 concept has_rope = requires(B& b, typename B::template buffer<T> const& x,
                             typename B::template buffer<std::int32_t> const& positions) {
-    { b.rope(x, x, positions, index_t{}, index_t{}, bool{}) } ->
-        std::same_as<typename B::template buffer<T>>;
+    {
+        b.rope(x, x, positions, index_t{}, index_t{}, bool{})
+    } -> std::same_as<typename B::template buffer<T>>;
 };
 
-/// Causal attention over packed sequences: queries of sequence s are rows offsets[s] … offsets[s+1];
-/// its keys are `key_counts[s]` rows from `key_first[s]`. `attention` → {out, log Σ e^score [tokens, heads]}.
+/// Causal attention over packed sequences: queries of sequence s are rows offsets[s] …
+/// offsets[s+1]; its keys are `key_counts[s]` rows from `key_first[s]`. `attention` → {out, log Σ
+/// e^score [tokens, heads]}.
 template <class B, class T>
-concept has_attention = requires(B& b, typename B::template buffer<T> const& x,
-                                 typename B::template buffer<std::int32_t> const& i,
-                                 attention_shape const& shape) {
-    { b.attention(shape, x, x, x, i, i, i) } ->
-        std::same_as<std::array<typename B::template buffer<T>, 2>>;
-    { b.attention_backward(shape, x, x, x, x, x, x, i, i, i) } ->
-        std::same_as<std::array<typename B::template buffer<T>, 3>>;
-};
+concept has_attention =
+    requires(B& b, typename B::template buffer<T> const& x,
+             typename B::template buffer<std::int32_t> const& i, attention_shape const& shape) {
+        {
+            b.attention(shape, x, x, x, i, i, i)
+        } -> std::same_as<std::array<typename B::template buffer<T>, 2>>;
+        {
+            b.attention_backward(shape, x, x, x, x, x, x, i, i, i)
+        } -> std::same_as<std::array<typename B::template buffer<T>, 3>>;
+    };
 
-/// Of each row of logits [rows, vocabulary]: the target's log-probability, the entropy and log Σ e^z of
-/// z = logits / temperature, over all tokens or over the kept ones (`kept_offsets` [rows + 1] into
-/// `kept`; an empty range keeps all).
+/// Of each row of logits [rows, vocabulary]: the target's log-probability, the entropy and log Σ
+/// e^z of z = logits / temperature, over all tokens or over the kept ones (`kept_offsets` [rows +
+/// 1] into `kept`; an empty range keeps all).
 template <class B, class T>
 concept has_token_statistics = requires(B& b, typename B::template buffer<T> const& x,
                                         typename B::template buffer<std::int32_t> const& i) {
-    { b.token_statistics(x, index_t{}, i, T{}, i, i) } ->
-        std::same_as<std::array<typename B::template buffer<T>, 3>>;
-    { b.token_statistics_backward(x, index_t{}, i, T{}, i, i, x, x, x, x) } ->
-        std::same_as<typename B::template buffer<T>>;
+    {
+        b.token_statistics(x, index_t{}, i, T{}, i, i)
+    } -> std::same_as<std::array<typename B::template buffer<T>, 3>>;
+    {
+        b.token_statistics_backward(x, index_t{}, i, T{}, i, i, x, x, x, x)
+    } -> std::same_as<typename B::template buffer<T>>;
 };
 
 /// Names of the fused operations that this backend offers for T.

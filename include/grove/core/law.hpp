@@ -9,7 +9,8 @@
 ///     GROVE_HD Number operator()(Number x) const { return x * grove::math::sigmoid(x); }
 /// };
 /// @endcode
-/// and called with `float` in a GPU thread, with a pack on the CPU, with a dual number to differentiate.
+/// and called with `float` in a GPU thread, with a pack on the CPU, with a dual number to
+/// differentiate.
 #pragma once
 
 #include <utility>
@@ -39,8 +40,8 @@ struct output_traits<several<N, Count>> {
 template <class T, std::size_t>
 using repeat = T;
 template <class Law, class N, std::size_t... I>
-auto law_result(std::index_sequence<I...>) -> decltype(std::declval<Law const&>()(
-    std::declval<repeat<N, I>>()...));
+auto law_result(std::index_sequence<I...>)
+    -> decltype(std::declval<Law const&>()(std::declval<repeat<N, I>>()...));
 }  // namespace detail
 
 /// Number of outputs of a law called with `Inputs` numbers of type `N`.

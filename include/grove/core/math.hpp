@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// @file
-/// The functions a law may call. Each exists for `float`, `double`, packs of them (pack.hpp) and dual
-/// numbers over all of these (dual.hpp), and means the same for all: laws are written branch-free.
-/// A number type brings its own versions as static members (`N::exp`, `N::select`, …).
+/// The functions a law may call. Each exists for `float`, `double`, packs of them (pack.hpp) and
+/// dual numbers over all of these (dual.hpp), and means the same for all: laws are written
+/// branch-free. A number type brings its own versions as static members (`N::exp`, `N::select`, …).
 #pragma once
 
 #include <cmath>

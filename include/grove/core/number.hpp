@@ -9,8 +9,9 @@
 
 namespace grove::inline GROVE_ISA {
 
-/// Calls `body(pack_loader)` over [0, size) in whole packs and one padded tail: `body(i, count)` where
-/// `count` is `pack<T>::size` except in the tail. The tail goes through the same instructions.
+/// Calls `body(pack_loader)` over [0, size) in whole packs and one padded tail: `body(i, count)`
+/// where `count` is `pack<T>::size` except in the tail. The tail goes through the same
+/// instructions.
 template <class T, class Body>
 void for_each_pack(std::ptrdiff_t size, Body&& body) {
     constexpr std::ptrdiff_t width = pack<T>::size;

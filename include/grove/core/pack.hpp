@@ -34,9 +34,10 @@ struct pack_mask {
     }
 };
 
-/// One native SIMD register of `T` (16 floats with AVX-512). A plain value, never an Eigen expression.
-/// A lane's result depends on that lane alone; tails are loaded partially and go through the same
-/// instructions, so that a number's bits do not depend on its position in an array.
+/// One native SIMD register of `T` (16 floats with AVX-512). A plain value, never an Eigen
+/// expression. A lane's result depends on that lane alone; tails are loaded partially and go
+/// through the same instructions, so that a number's bits do not depend on its position in an
+/// array.
 template <class T>
 struct pack {
     using value_type = T;
@@ -116,8 +117,8 @@ struct pack {
         y = select(a > high, pack(std::numeric_limits<T>::infinity()), y);
         return select(a == a, y, a);
     }
-    /// Where Eigen has none: −m / (2 + m) with m = e^(−2|x|) − 1, which Kahan's quotient (u − 1) z / log u
-    /// of u = e^z yields without cancellation.
+    /// Where Eigen has none: −m / (2 + m) with m = e^(−2|x|) − 1, which Kahan's quotient (u − 1) z
+    /// / log u of u = e^z yields without cancellation.
     static pack tanh(pack a) {
         if constexpr (detail::simd::packet_traits<T>::HasTanh) {
             return {detail::simd::ptanh(a.value)};

@@ -12,8 +12,8 @@
 
 namespace grove::inline GROVE_ISA {
 
-/// Philox 4×32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"): a bijection of
-/// the 128-bit counter for each 64-bit key.
+/// Philox 4×32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"): a bijection
+/// of the 128-bit counter for each 64-bit key.
 GROVE_HD constexpr std::array<std::uint32_t, 4> philox(std::array<std::uint32_t, 4> counter,
                                                        std::array<std::uint32_t, 2> key) {
     for (int round = 0; round < 10; ++round) {
@@ -43,9 +43,10 @@ struct random_key {
 
     /// Four independent 32-bit words for this position.
     GROVE_HD constexpr std::array<std::uint32_t, 4> words(std::uint32_t position) const {
-        std::uint32_t const lane = (static_cast<std::uint32_t>(stream) << 24) | (sample & 0xFFFFFFu);
-        return philox({position, lane, prompt, visit}, {static_cast<std::uint32_t>(seed),
-                                                        static_cast<std::uint32_t>(seed >> 32)});
+        std::uint32_t const lane =
+            (static_cast<std::uint32_t>(stream) << 24) | (sample & 0xFFFFFFu);
+        return philox({position, lane, prompt, visit},
+                      {static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32)});
     }
     /// Uniform in [0, 1): 53 random bits for `double`, 24 for `float`.
     template <class T>

@@ -9,8 +9,8 @@
 
 namespace grove::inline GROVE_ISA {
 
-/// A contiguous row-major array of `T` on backend `B`. Copies share the memory; operations return new
-/// tensors. The backend must outlive its tensors.
+/// A contiguous row-major array of `T` on backend `B`. Copies share the memory; operations return
+/// new tensors. The backend must outlive its tensors.
 template <class B, class T = float>
 class tensor {
 public:

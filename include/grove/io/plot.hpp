@@ -16,7 +16,7 @@
 #include "grove/core/shape.hpp"
 #include "grove/io/file.hpp"
 #include "grove/io/gnuplot.hpp"
-#include "grove/io/metrics.hpp"
+#include "grove/io/metric_record.hpp"
 #include "grove/io/terminal.hpp"
 
 namespace grove::inline GROVE_ISA {

@@ -13,7 +13,7 @@
 
 #include "grove/core/error.hpp"
 #include "grove/core/shape.hpp"
-#include "grove/io/metrics.hpp"
+#include "grove/io/metric_record.hpp"
 #include "grove/io/terminal.hpp"
 
 namespace grove::inline GROVE_ISA {

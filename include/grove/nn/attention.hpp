@@ -28,8 +28,8 @@ struct packed_tokens {
     }
 };
 
-/// The key source of a whole pass: the keys that this pass computes. (rollout/kv_cache.hpp has the other
-/// one: keys of earlier passes.)
+/// The key source of a whole pass: the keys that this pass computes. (rollout/kv_cache.hpp has the
+/// other one: keys of earlier passes.)
 struct fresh_keys {
     attention_layout layout;
 

@@ -38,10 +38,9 @@ struct decoder_block {
 
 /// A decoder-only transformer on backend `B` with weights of type `T`.
 /// @code
-/// grove::decoder<grove::eigen_backend> model(backend, {.vocab_size = 23, .hidden_size = 96}, seed);
-/// auto batch = grove::packed_tokens::of({{0, 4, 7}, {0, 5}});
-/// grove::fresh_keys keys{batch.layout};
-/// auto hidden = model.forward(backend, batch, keys).hidden;   // [5, 96]
+/// grove::decoder<grove::eigen_backend> model(backend, {.vocab_size = 23, .hidden_size = 96},
+/// seed); auto batch = grove::packed_tokens::of({{0, 4, 7}, {0, 5}}); grove::fresh_keys
+/// keys{batch.layout}; auto hidden = model.forward(backend, batch, keys).hidden;   // [5, 96]
 /// @endcode
 template <class B, class T = float>
 class decoder {
@@ -57,8 +56,8 @@ public:
         parameter_maker<B, T> make(backend, seed);
         double const d = config.initializer_range;
         double const out = d / std::sqrt(2.0 * static_cast<double>(config.num_hidden_layers));
-        embed_tokens_ = {make.normal("model.embed_tokens.weight",
-                                     {config.vocab_size, config.hidden_size}, d)};
+        embed_tokens_ = {
+            make.normal("model.embed_tokens.weight", {config.vocab_size, config.hidden_size}, d)};
         for (index_t i = 0; i < config.num_hidden_layers; ++i)
             layers_.push_back(make_block(make, i, out));
         norm_ = make_norm(make, "model.norm.weight");
@@ -73,8 +72,9 @@ public:
     B& backend() const { return *backend_; }
     decoder_config const& config() const { return config_; }
 
-    /// Hidden states of a batch, on `on`: the model's backend to act, a tape over it to learn. `keys` is
-    /// fresh_keys or a cache. With `balance`, each routing carries its sequence-wise balance loss.
+    /// Hidden states of a batch, on `on`: the model's backend to act, a tape over it to learn.
+    /// `keys` is fresh_keys or a cache. With `balance`, each routing carries its sequence-wise
+    /// balance loss.
     template <class On, class Keys>
     decoder_output<On, T> forward(On& on, packed_tokens const& batch, Keys& keys,
                                   bool balance = false) const {
@@ -116,7 +116,8 @@ public:
         norm_.visit(f);
         if (lm_head_) f(*lm_head_);
     }
-    /// Calls f(router) for every mixture-of-experts layer, in the order of decoder_output::routings.
+    /// Calls f(router) for every mixture-of-experts layer, in the order of
+    /// decoder_output::routings.
     template <class Visit>
     void visit_routers(Visit&& f) {
         for (auto& block : layers_)
@@ -127,9 +128,9 @@ public:
         visit([&](auto& p) { n += p.value.size(); });
         return n;
     }
-    /// Takes the weights and biases of another decoder of the same extents (they are shared until one
-    /// side replaces its own): a frozen reference model. Throws shape_error, and changes nothing, where
-    /// an extent differs.
+    /// Takes the weights and biases of another decoder of the same extents (they are shared until
+    /// one side replaces its own): a frozen reference model. Throws shape_error, and changes
+    /// nothing, where an extent differs.
     void copy_from(decoder& other) {
         std::vector<tensor<B, T>> values;
         other.visit([&](auto& p) { values.push_back(p.value); });
@@ -157,25 +158,27 @@ private:
     }
     decoder_block<B, T> make_block(parameter_maker<B, T>& make, index_t i, double out) const {
         std::string const prefix = "model.layers." + std::to_string(i) + ".";
-        decoder_block<B, T> block{make_norm(make, prefix + "input_layernorm.weight"),
-                                  make_norm(make, prefix + "post_attention_layernorm.weight"),
-                                  self_attention<B, T>::make(make, prefix + "self_attn.", config_, out),
-                                  {}, {}};
+        decoder_block<B, T> block{
+            make_norm(make, prefix + "input_layernorm.weight"),
+            make_norm(make, prefix + "post_attention_layernorm.weight"),
+            self_attention<B, T>::make(make, prefix + "self_attn.", config_, out),
+            {},
+            {}};
         if (config_.is_moe(i)) {
             block.moe = mixture_of_experts<B, T>::make(make, prefix + "mlp.", config_, out);
         } else {
-            block.mlp = swiglu_block<B, T>::make(make, prefix + "mlp.", config_.hidden_size,
-                                                 config_.intermediate_size,
-                                                 config_.initializer_range, out);
+            block.mlp =
+                swiglu_block<B, T>::make(make, prefix + "mlp.", config_.hidden_size,
+                                         config_.intermediate_size, config_.initializer_range, out);
         }
         return block;
     }
     void check(packed_tokens const& batch) const {
-        require<shape_error>(batch.tokens.size() == batch.positions.size() &&
-                                 batch.layout.tokens() == static_cast<index_t>(batch.tokens.size()),
-                             "decoder", "expected as many positions and laid-out tokens as tokens (",
-                             batch.tokens.size(), "), got ", batch.positions.size(), " and ",
-                             batch.layout.tokens());
+        require<shape_error>(
+            batch.tokens.size() == batch.positions.size() &&
+                batch.layout.tokens() == static_cast<index_t>(batch.tokens.size()),
+            "decoder", "expected as many positions and laid-out tokens as tokens (",
+            batch.tokens.size(), "), got ", batch.positions.size(), " and ", batch.layout.tokens());
         for (std::size_t i = 0; i < batch.tokens.size(); ++i) {
             require<value_error>(batch.tokens[i] >= 0 && batch.tokens[i] < config_.vocab_size,
                                  "decoder", "expected token ids in [0, ", config_.vocab_size,

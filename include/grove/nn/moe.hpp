@@ -12,27 +12,31 @@
 
 namespace grove::inline GROVE_ISA {
 
-/// What a router decided in one layer. Returned, never counted inside: a recomputed pass must not count twice.
+/// What a router decided in one layer. Returned, never counted inside: a recomputed pass must not
+/// count twice.
 template <class B, class T>
 struct routing {
     index_tensor<B> experts;  ///< [tokens, num_experts_per_tok], best first
-    index_tensor<B> offsets;  ///< [n_routed_experts + 1]: expert e got offsets[e+1] − offsets[e] tokens
-    tensor<B, T> balance;     ///< [1], sequence-wise balance loss; empty unless asked for
+    index_tensor<B>
+        offsets;  ///< [n_routed_experts + 1]: expert e got offsets[e+1] − offsets[e] tokens
+    tensor<B, T> balance;  ///< [1], sequence-wise balance loss; empty unless asked for
 };
 
 /// Affinities sᵢ = sigmoid(x · gateᵢ); the bias takes part in choosing only.
 template <class B, class T>
 struct expert_router {
-    parameter<B, T> gate;              ///< [hidden, n_routed_experts]
-    tensor<B, T> score_correction_bias;  ///< [n_routed_experts], moved by update_expert_bias, not by gradients
+    parameter<B, T> gate;                ///< [hidden, n_routed_experts]
+    tensor<B, T> score_correction_bias;  ///< [n_routed_experts], moved by update_expert_bias, not
+                                         ///< by gradients
     index_t top, groups, top_groups;
     bool normalize;
     T scale;
 
     index_t experts() const { return gate.value.columns(); }
 
-    /// Columns of the chosen experts [tokens, top], best first. With groups, only the experts of the
-    /// top_groups groups with the largest sums of their two best scores compete; the others are −∞.
+    /// Columns of the chosen experts [tokens, top], best first. With groups, only the experts of
+    /// the top_groups groups with the largest sums of their two best scores compete; the others are
+    /// −∞.
     template <class X>
     auto choose(X const& scores) const {
         auto choice = map(law::add{}, scores, constant(scores.backend(), score_correction_bias));
@@ -81,8 +85,8 @@ struct multiply_index_law {
 };
 }  // namespace detail
 
-/// Σ over sequences of Σᵢ fᵢ Pᵢ, divided by the number of sequences (equations 17–20): fᵢ is expert i's
-/// share of the choices × experts, Pᵢ its mean normalised affinity. scores [tokens, experts].
+/// Σ over sequences of Σᵢ fᵢ Pᵢ, divided by the number of sequences (equations 17–20): fᵢ is expert
+/// i's share of the choices × experts, Pᵢ its mean normalised affinity. scores [tokens, experts].
 template <class B, class T>
 tensor<B, T> sequence_balance(tensor<B, T> const& scores, index_tensor<B> const& experts,
                               std::vector<std::int32_t> const& offsets) {
@@ -104,7 +108,8 @@ tensor<B, T> sequence_balance(tensor<B, T> const& scores, index_tensor<B> const&
     return sum(f * p * from_host(b, {sequences, 1}, inverse));
 }
 
-/// Shared experts plus the routed ones: gate_up [experts, hidden, 2 · width], down [experts, width, hidden].
+/// Shared experts plus the routed ones: gate_up [experts, hidden, 2 · width], down [experts, width,
+/// hidden].
 template <class B, class T>
 struct mixture_of_experts {
     expert_router<B, T> router;
@@ -143,13 +148,15 @@ struct mixture_of_experts {
         auto const keys = experts.reshape({slots});
         index_tensor<On> const order{on, on.argsort(keys.buffer()), {slots}};
         index_tensor<On> const back{on, on.argsort(order.buffer()), {slots}};
-        index_tensor<On> const offsets{on, on.segment_offsets(keys.buffer(), router.experts()),
-                                       {router.experts() + 1}};
+        index_tensor<On> const offsets{
+            on, on.segment_offsets(keys.buffer(), router.experts()), {router.experts() + 1}};
         index_tensor<On> const owner{
-            on, on.template tabulate<std::int32_t>(detail::divide_index_law{router.top}, slots),
+            on,
+            on.template tabulate<std::int32_t>(detail::divide_index_law{router.top}, slots),
             {slots}};
         index_tensor<On> const token{on, on.gather(owner.buffer(), 1, order.buffer()), {slots}};
-        auto const inner = swiglu(grouped_matmul(gather_rows(x, token), lift(on, gate_up), offsets));
+        auto const inner =
+            swiglu(grouped_matmul(gather_rows(x, token), lift(on, gate_up), offsets));
         auto const y = gather_rows(grouped_matmul(inner, lift(on, down), offsets), back);
         index_tensor<On> const bounds{
             on,
@@ -171,10 +178,11 @@ struct mixture_of_experts {
     }
 };
 
-/// Auxiliary-loss-free balancing (Wang et al. 2024): bias += rate · sign(mean load − load), where `loads`
-/// are the tokens that each expert got since the last update.
+/// Auxiliary-loss-free balancing (Wang et al. 2024): bias += rate · sign(mean load − load), where
+/// `loads` are the tokens that each expert got since the last update.
 template <class B, class T>
-void update_expert_bias(expert_router<B, T>& router, std::vector<double> const& loads, double rate) {
+void update_expert_bias(expert_router<B, T>& router, std::vector<double> const& loads,
+                        double rate) {
     require<shape_error>(static_cast<index_t>(loads.size()) == router.experts(),
                          "update_expert_bias", "expected ", router.experts(), " loads, got ",
                          loads.size());

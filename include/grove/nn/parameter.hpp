@@ -26,8 +26,8 @@ struct parameter {
     void clear_gradient() { gradient = {}; }
 };
 
-/// The weight as seen from `on`: itself on its own backend, a leaf on a tape over it. A model calls this
-/// with the backend of its input, so that one definition acts and learns.
+/// The weight as seen from `on`: itself on its own backend, a leaf on a tape over it. A model calls
+/// this with the backend of its input, so that one definition acts and learns.
 template <class B, class T>
 tensor<B, T> lift(B&, parameter<B, T> const& p) {
     return p.value;

@@ -6,14 +6,15 @@
 #include <limits>
 
 #include "grove/ops/create.hpp"
+#include "grove/ops/index.hpp"
 #include "grove/ops/product.hpp"
 #include "grove/ops/softmax.hpp"
-#include "grove/ops/index.hpp"
 
 namespace grove::inline GROVE_ISA {
 
-/// Which rows belong together. Queries of sequence s are rows offsets[s] … offsets[s+1]; the last of them
-/// sees all of `key_counts[s]` key rows from row `key_first[s]`, the one before sees one less, and so on.
+/// Which rows belong together. Queries of sequence s are rows offsets[s] … offsets[s+1]; the last
+/// of them sees all of `key_counts[s]` key rows from row `key_first[s]`, the one before sees one
+/// less, and so on.
 struct attention_layout {
     std::vector<std::int32_t> offsets{0};
     std::vector<std::int32_t> key_first;
@@ -68,27 +69,28 @@ tensor<B, T> attention_composite(attention_shape const& shape, tensor<B, T> cons
         for (index_t i = 0; i < n; ++i)
             for (index_t j = 0; j < m; ++j)
                 mask[static_cast<std::size_t>(i * m + j)] = j <= m - n + i ? T(1) : T(0);
-        auto const scores = affine(matmul(split(q, first, n, shape.heads), repeat(k),
-                                          transpose::no, transpose::yes), scale);
+        auto const scores = affine(
+            matmul(split(q, first, n, shape.heads), repeat(k), transpose::no, transpose::yes),
+            scale);
         auto const masked = map(law::keep_where<T>{-std::numeric_limits<T>::infinity()},
                                 scores.reshape({shape.heads, n * m}), from_host(b, {n * m}, mask));
         auto const weights = softmax(masked.reshape({shape.heads, n, m}));
-        outputs.push_back(swap_leading(matmul(weights, repeat(v)))
-                              .reshape({n, shape.query_columns()}));
+        outputs.push_back(
+            swap_leading(matmul(weights, repeat(v))).reshape({n, shape.query_columns()}));
     }
     return outputs.empty() ? q : concatenate_rows(outputs);
 }
 
-/// softmax(q kᵀ / √head_dim) v, causal, grouped queries (Ainslie et al. 2023). q [tokens, heads · dim];
-/// k, v [key rows, key_value_heads · dim]; → [tokens, heads · dim]. Throws shape_error on misfits.
+/// softmax(q kᵀ / √head_dim) v, causal, grouped queries (Ainslie et al. 2023). q [tokens, heads ·
+/// dim]; k, v [key rows, key_value_heads · dim]; → [tokens, heads · dim]. Throws shape_error on
+/// misfits.
 template <class B, class T>
 tensor<B, T> attention(attention_shape const& shape, tensor<B, T> const& q, tensor<B, T> const& k,
                        tensor<B, T> const& v, attention_layout const& layout) {
-    require<shape_error>(shape.head_dim > 0 && shape.key_value_heads > 0 &&
-                             shape.heads % shape.key_value_heads == 0,
-                         "attention", "expected heads in equal groups, got ", shape.heads,
-                         " query heads of ", shape.head_dim, " for ", shape.key_value_heads,
-                         " key heads");
+    require<shape_error>(
+        shape.head_dim > 0 && shape.key_value_heads > 0 && shape.heads % shape.key_value_heads == 0,
+        "attention", "expected heads in equal groups, got ", shape.heads, " query heads of ",
+        shape.head_dim, " for ", shape.key_value_heads, " key heads");
     require<shape_error>(q.rows() == layout.tokens() && q.columns() == shape.query_columns(),
                          "attention", "expected queries [", layout.tokens(), ", ",
                          shape.query_columns(), "], got ", q.extents());
@@ -96,17 +98,18 @@ tensor<B, T> attention(attention_shape const& shape, tensor<B, T> const& q, tens
                          "attention", "expected keys and values of ", shape.key_columns(),
                          " columns, got ", k.extents(), " and ", v.extents());
     for (std::size_t s = 0; s < layout.key_first.size(); ++s)
-        require<shape_error>(layout.key_first[s] >= 0 &&
-                                 layout.key_first[s] + layout.key_counts[s] <= k.rows(),
-                             "attention", "expected keys within ", k.rows(), " rows, got ",
-                             layout.key_counts[s], " from row ", layout.key_first[s]);
+        require<shape_error>(
+            layout.key_first[s] >= 0 && layout.key_first[s] + layout.key_counts[s] <= k.rows(),
+            "attention", "expected keys within ", k.rows(), " rows, got ", layout.key_counts[s],
+            " from row ", layout.key_first[s]);
     if constexpr (has_attention<B, T>) {
         B& b = q.backend();
         auto index = [&](std::vector<std::int32_t> const& x) {
             return b.upload(std::span<std::int32_t const>(x));
         };
-        return {b, b.attention(shape, q.buffer(), k.buffer(), v.buffer(), index(layout.offsets),
-                               index(layout.key_first), index(layout.key_counts))[0],
+        return {b,
+                b.attention(shape, q.buffer(), k.buffer(), v.buffer(), index(layout.offsets),
+                            index(layout.key_first), index(layout.key_counts))[0],
                 q.extents()};
     } else {
         return attention_composite(shape, q, k, v, layout);

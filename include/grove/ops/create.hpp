@@ -48,8 +48,8 @@ std::vector<T> to_host(tensor<B, T> const& x) {
 /// A tensor of one repeated number.
 template <class T, class B>
 tensor<B, T> full(B& backend, shape extents, T number) {
-    return {backend,
-            backend.template tabulate<T>(detail::constant_law<T>{number}, extents.size()), extents};
+    return {backend, backend.template tabulate<T>(detail::constant_law<T>{number}, extents.size()),
+            extents};
 }
 template <class T, class B>
 tensor<B, T> zeros(B& backend, shape extents) {

@@ -10,13 +10,15 @@ namespace grove::inline GROVE_ISA {
 /// Rows x[index[i]]: [rows, columns] → [n, columns]; throws value_error for an index outside.
 template <class B, class T>
 tensor<B, T> gather_rows(tensor<B, T> const& x, index_tensor<B> const& index) {
-    return {x.backend(), x.backend().gather(x.buffer(), x.columns(), index.buffer()),
+    return {x.backend(),
+            x.backend().gather(x.buffer(), x.columns(), index.buffer()),
             {index.size(), x.columns()}};
 }
 /// y[index[i]] += x[i] in ascending i: [n, columns] → [rows, columns]. Deterministic.
 template <class B, class T>
 tensor<B, T> scatter_add_rows(tensor<B, T> const& x, index_tensor<B> const& index, index_t rows) {
-    return {x.backend(), x.backend().scatter_add(x.buffer(), x.columns(), index.buffer(), rows),
+    return {x.backend(),
+            x.backend().scatter_add(x.buffer(), x.columns(), index.buffer(), rows),
             {rows, x.columns()}};
 }
 
@@ -38,8 +40,8 @@ struct row_start_law {
 };
 }  // namespace detail
 
-/// Flat positions in [rows, columns] of the column numbers index [rows, k]; throws value_error for a column
-/// outside.
+/// Flat positions in [rows, columns] of the column numbers index [rows, k]; throws value_error for
+/// a column outside.
 template <class B>
 index_tensor<B> flat_index(index_tensor<B> const& index, index_t columns) {
     B& b = index.backend();
@@ -47,13 +49,15 @@ index_tensor<B> flat_index(index_tensor<B> const& index, index_t columns) {
     // the gather changes nothing, but throws: a column outside would silently be one of another row
     auto const every = b.template tabulate<std::int32_t>(detail::identity_law{}, columns);
     auto const column = b.gather(every, 1, index.buffer());
-    auto start = b.template tabulate<std::int32_t>(detail::row_start_law{per_row, columns}, index.size());
+    auto start =
+        b.template tabulate<std::int32_t>(detail::row_start_law{per_row, columns}, index.size());
     using buffer = typename B::template buffer<std::int32_t>;
     auto flat = b.map(law::add{}, 1, index.size(), operand<buffer>{column, 0, 1},
                       operand<buffer>{start, 0, 1});
     return {b, flat[0], {index.size()}};
 }
-/// x[i, index[i, j]]: [rows, columns] by [rows, k] → [rows, k]; throws value_error for a column outside.
+/// x[i, index[i, j]]: [rows, columns] by [rows, k] → [rows, k]; throws value_error for a column
+/// outside.
 template <class B, class T>
 tensor<B, T> take_columns(tensor<B, T> const& x, index_tensor<B> const& index) {
     require<shape_error>(index.rows() == x.rows(), "take_columns", "expected ", x.rows(),
@@ -114,7 +118,8 @@ typename B::template buffer<T> join(std::vector<tensor<B, T>> const& parts,
 /// Tensors below each other: [rows₁, columns], [rows₂, columns] … → [Σ rows, columns].
 template <class B, class T>
 tensor<B, T> concatenate_rows(std::vector<tensor<B, T>> const& parts) {
-    require<shape_error>(!parts.empty(), "concatenate_rows", "expected at least one part, got none");
+    require<shape_error>(!parts.empty(), "concatenate_rows",
+                         "expected at least one part, got none");
     if (parts.size() == 1) return parts.front();
     index_t const columns = parts.front().columns();
     index_t rows = 0;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /// @file
-/// The language-model head: log-probabilities from hidden states, without [tokens, vocabulary] in memory.
+/// The language-model head: log-probabilities from hidden states, without [tokens, vocabulary] in
+/// memory.
 #pragma once
 
 #include "grove/ops/token_statistics.hpp"
@@ -16,9 +17,9 @@ struct head_options {
     index_t chunk = 1024;
 };
 
-/// {log-probability [tokens], entropy [tokens]} of `targets` under `logits(x)`, a function from rows of
-/// hidden [tokens, hidden] to [rows, vocabulary] on whatever backend x is. Runs over chunks of tokens and
-/// recomputes their logits for the gradient.
+/// {log-probability [tokens], entropy [tokens]} of `targets` under `logits(x)`, a function from
+/// rows of hidden [tokens, hidden] to [rows, vocabulary] on whatever backend x is. Runs over chunks
+/// of tokens and recomputes their logits for the gradient.
 /// @code
 /// auto y = grove::lm_head(hidden, [&](auto const& x) { return model.logits(x); }, targets);
 /// @endcode
@@ -35,11 +36,11 @@ std::array<tensor<B, T>, 2> lm_head(tensor<B, T> const& hidden, Logits const& lo
     std::vector<tensor<B, T>> log_probability, entropy;
     for (index_t first = 0; first == 0 || first < tokens; first += options.chunk) {
         index_t const rows = std::min(options.chunk, tokens - first);
-        std::vector<std::int32_t> const part(targets.begin() + first, targets.begin() + first + rows);
+        std::vector<std::int32_t> const part(targets.begin() + first,
+                                             targets.begin() + first + rows);
         auto head = [part, logits, temperature = options.temperature,
                      kept = options.kept.rows(first, rows)](auto const& x) {
-            return token_statistics(logits(x), indices_from(x.backend(), part),
-                                    temperature, kept);
+            return token_statistics(logits(x), indices_from(x.backend(), part), temperature, kept);
         };
         auto y = checkpoint(head, slice_rows(hidden, first, rows));
         log_probability.push_back(y[0].reshape({rows, 1}));

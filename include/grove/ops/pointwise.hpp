@@ -5,9 +5,9 @@
 
 #include <tuple>
 
+#include "grove/backend/concept.hpp"
 #include "grove/core/law.hpp"
 #include "grove/core/tensor.hpp"
-#include "grove/backend/concept.hpp"
 
 namespace grove::inline GROVE_ISA {
 
@@ -102,21 +102,22 @@ struct keep_where {
 }  // namespace law
 
 namespace detail {
-/// How `x` is read over a [rows, columns] space of shape `target`: full, one row, one column or a number.
+/// How `x` is read over a [rows, columns] space of shape `target`: full, one row, one column or a
+/// number.
 template <class B, class T>
 operand<typename B::template buffer<T>> broadcast(tensor<B, T> const& x, shape const& target) {
     index_t const columns = target.columns();
     if (x.extents() == target) return {x.buffer(), columns, 1};
     if (x.size() == 1) return {x.buffer(), 0, 0};
     if (x.extents().rank() == 1 && x.size() == columns) return {x.buffer(), 0, 1};
-    require<shape_error>(x.extents().rank() == target.rank() && x.columns() == 1 &&
-                             x.rows() == target.rows(),
-                         "map", "expected an operand of shape ", target, ", [", columns,
-                         "], one column per row or a number, got ", x.extents());
+    require<shape_error>(
+        x.extents().rank() == target.rank() && x.columns() == 1 && x.rows() == target.rows(), "map",
+        "expected an operand of shape ", target, ", [", columns,
+        "], one column per row or a number, got ", x.extents());
     return {x.buffer(), 1, 0};
 }
-/// Which of two operands gives a result its shape: an empty one, else the larger, else the one with more
-/// columns or axes.
+/// Which of two operands gives a result its shape: an empty one, else the larger, else the one with
+/// more columns or axes.
 inline shape wider(shape const& x, shape const& y) {
     auto rank = [](shape const& s) {
         return std::tuple(s.size() == 0, s.size(), s.columns(), s.rank());
@@ -125,19 +126,20 @@ inline shape wider(shape const& x, shape const& y) {
 }
 }  // namespace detail
 
-/// Applies a law element by element. The result has the shape of the largest operand; the others have the
-/// same shape, or [columns] (repeated over rows), or […, 1] (repeated over columns), or one element.
-/// Returns a tensor, or a std::array of tensors where the law has several outputs.
+/// Applies a law element by element. The result has the shape of the largest operand; the others
+/// have the same shape, or [columns] (repeated over rows), or […, 1] (repeated over columns), or
+/// one element. Returns a tensor, or a std::array of tensors where the law has several outputs.
 /// @code
-/// struct leaky { template <class N> N operator()(N x) const { return math::max(x, x * N(0.1f)); } };
-/// auto y = grove::map(leaky{}, x);
+/// struct leaky { template <class N> N operator()(N x) const { return math::max(x, x * N(0.1f)); }
+/// }; auto y = grove::map(leaky{}, x);
 /// @endcode
 template <class Law, class B, class T, class... More>
 auto map(Law law, tensor<B, T> const& first, More const&... more) {
     shape target = first.extents();
     ((target = detail::wider(target, more.extents())), ...);
-    auto y = first.backend().map(law, target.rows(), target.columns(),
-                                 detail::broadcast(first, target), detail::broadcast(more, target)...);
+    auto y =
+        first.backend().map(law, target.rows(), target.columns(), detail::broadcast(first, target),
+                            detail::broadcast(more, target)...);
     if constexpr (y.size() == 1) {
         return tensor<B, T>(first.backend(), y[0], target);
     } else {

@@ -33,10 +33,12 @@ template <class B, class T>
 tensor<B, T> mean(tensor<B, T> const& x) {
     return affine(sum(x), T(1) / static_cast<T>(x.size()));
 }
-/// Sums of consecutive rows: segment s is rows offsets[s] … offsets[s+1]. [rows, columns] → [segments, columns].
+/// Sums of consecutive rows: segment s is rows offsets[s] … offsets[s+1]. [rows, columns] →
+/// [segments, columns].
 template <class B, class T>
 tensor<B, T> sum_segments(tensor<B, T> const& x, index_tensor<B> const& offsets) {
-    return {x.backend(), x.backend().sum_segments(x.buffer(), x.columns(), offsets.buffer()),
+    return {x.backend(),
+            x.backend().sum_segments(x.buffer(), x.columns(), offsets.buffer()),
             {offsets.size() - 1, x.columns()}};
 }
 /// Row s of x for every row of segment s. [segments, columns] → [rows, columns].

@@ -11,8 +11,8 @@ namespace grove::inline GROVE_ISA {
 /// `rms_norm` composed from primitives: what every fused version must agree with.
 template <class B, class T>
 tensor<B, T> rms_norm_composite(tensor<B, T> const& x, tensor<B, T> const& weight, T epsilon) {
-    auto const mean_square = affine(sum_columns(map(law::square{}, x)),
-                                    T(1) / static_cast<T>(x.columns()), epsilon);
+    auto const mean_square =
+        affine(sum_columns(map(law::square{}, x)), T(1) / static_cast<T>(x.columns()), epsilon);
     return x * map(law::inverse_sqrt{}, mean_square) * weight;
 }
 
@@ -22,9 +22,10 @@ tensor<B, T> rms_norm(tensor<B, T> const& x, tensor<B, T> const& weight, T epsil
     require<shape_error>(weight.size() == x.columns(), "rms_norm", "expected a weight of shape [",
                          x.columns(), "], got ", weight.extents());
     if constexpr (has_rms_norm<B, T>) {
-        return {x.backend(),
-                x.backend().rms_norm(x.buffer(), weight.buffer(), x.rows(), x.columns(), epsilon)[0],
-                x.extents()};
+        return {
+            x.backend(),
+            x.backend().rms_norm(x.buffer(), weight.buffer(), x.rows(), x.columns(), epsilon)[0],
+            x.extents()};
     } else {
         return rms_norm_composite(x, weight, epsilon);
     }

@@ -21,7 +21,8 @@ tensor<B, T> swiglu(tensor<B, T> const& x) {
     require<shape_error>(x.columns() % 2 == 0, "swiglu", "expected an even number of columns, got ",
                          x.extents());
     if constexpr (has_swiglu<B, T>) {
-        return {x.backend(), x.backend().swiglu(x.buffer(), x.rows(), x.columns() / 2),
+        return {x.backend(),
+                x.backend().swiglu(x.buffer(), x.rows(), x.columns() / 2),
                 {x.rows(), x.columns() / 2}};
     } else {
         return swiglu_composite(x);

@@ -14,8 +14,9 @@
 
 namespace grove::inline GROVE_ISA {
 
-/// Tokens that truncated sampling (top-k, top-p) kept, row by row: kept[offsets[i]] … kept[offsets[i+1]],
-/// ascending. Without offsets, or where a row's range is empty, all tokens are kept.
+/// Tokens that truncated sampling (top-k, top-p) kept, row by row: kept[offsets[i]] …
+/// kept[offsets[i+1]], ascending. Without offsets, or where a row's range is empty, all tokens are
+/// kept.
 struct kept_tokens {
     std::vector<std::int32_t> offsets;
     std::vector<std::int32_t> tokens;
@@ -24,9 +25,11 @@ struct kept_tokens {
     /// Throws shape_error unless these are the sets of `rows` rows.
     void check(std::string_view operation, index_t rows) const {
         if (all()) return;
-        require<shape_error>(static_cast<index_t>(offsets.size()) == rows + 1, operation, "expected ",
-                             rows + 1, " offsets of kept tokens, got ", offsets.size());
-        require<shape_error>(offsets.front() == 0 && std::is_sorted(offsets.begin(), offsets.end()) &&
+        require<shape_error>(static_cast<index_t>(offsets.size()) == rows + 1, operation,
+                             "expected ", rows + 1, " offsets of kept tokens, got ",
+                             offsets.size());
+        require<shape_error>(offsets.front() == 0 &&
+                                 std::is_sorted(offsets.begin(), offsets.end()) &&
                                  offsets.back() == static_cast<index_t>(tokens.size()),
                              operation, "expected offsets ascending from 0 to the ", tokens.size(),
                              " kept tokens, got ", offsets.front(), " … ", offsets.back());
@@ -36,7 +39,8 @@ struct kept_tokens {
         if (all()) return {};
         auto const begin = offsets.begin() + first;
         kept_tokens part{{begin, begin + count + 1}, {}};
-        part.tokens.assign(tokens.begin() + part.offsets.front(), tokens.begin() + part.offsets.back());
+        part.tokens.assign(tokens.begin() + part.offsets.front(),
+                           tokens.begin() + part.offsets.back());
         for (auto& o : part.offsets) o -= *begin;
         return part;
     }
@@ -76,12 +80,13 @@ std::array<tensor<B, T>, 2> token_statistics_composite(tensor<B, T> const& logit
     }
     auto const log_p = log_softmax(z);
     auto const entropy = affine(sum_columns(map(detail::entropy_law{}, log_p)), T(-1));
-    return {take_columns(log_p, targets.reshape({rows, 1})).reshape({rows}), entropy.reshape({rows})};
+    return {take_columns(log_p, targets.reshape({rows, 1})).reshape({rows}),
+            entropy.reshape({rows})};
 }
 
 /// {log-probability of the target [rows], entropy [rows]} of softmax(logits / temperature) over all
-/// tokens or over the kept ones; logits [rows, vocabulary], targets [rows]. A token that was not kept has
-/// log-probability −∞; a logit of −∞ adds nothing to the entropy. Throws shape_error,
+/// tokens or over the kept ones; logits [rows, vocabulary], targets [rows]. A token that was not
+/// kept has log-probability −∞; a logit of −∞ adds nothing to the entropy. Throws shape_error,
 /// value_error for a temperature ≤ 0 or a target outside the vocabulary.
 template <class B, class T>
 std::array<tensor<B, T>, 2> token_statistics(tensor<B, T> const& logits,

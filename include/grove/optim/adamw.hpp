@@ -41,8 +41,8 @@ double gradient_norm(Model& model) {
     });
     return std::sqrt(total);
 }
-/// The factor that brings a gradient of this norm down to `max_norm` (1 where it is below). A `max_norm`
-/// of 0 never clips.
+/// The factor that brings a gradient of this norm down to `max_norm` (1 where it is below). A
+/// `max_norm` of 0 never clips.
 inline double clip_factor(double norm, double max_norm) {
     return max_norm > 0 && norm > max_norm ? max_norm / norm : 1.0;
 }
@@ -62,8 +62,8 @@ class adamw {
 public:
     explicit adamw(adamw_options options = {}) : options_(options) {}
 
-    /// One step with this learning rate; clears the gradients. Returns their norm before clipping. Throws
-    /// value_error, and changes nothing, where the norm is not finite.
+    /// One step with this learning rate; clears the gradients. Returns their norm before clipping.
+    /// Throws value_error, and changes nothing, where the norm is not finite.
     template <class Model>
     double step(Model& model, double rate) {
         double const norm = gradient_norm(model);
@@ -85,7 +85,8 @@ public:
                                     zeros<T>(p.value.backend(), p.value.extents())});
             auto& [m, v] = moments_[i++];
             if (p.gradient.empty()) return;
-            update.decay = p.value.extents().rank() > 1 ? static_cast<T>(options_.weight_decay) : T(0);
+            update.decay =
+                p.value.extents().rank() > 1 ? static_cast<T>(options_.weight_decay) : T(0);
             auto next = map(update, p.value, p.gradient.reshape(p.value.extents()), m, v);
             p.value = next[0];
             m = next[1];
@@ -96,7 +97,8 @@ public:
     }
 
     std::int64_t steps() const { return steps_; }
-    /// For checkpoints: the number of steps and the moments {m, v} of each parameter in visiting order.
+    /// For checkpoints: the number of steps and the moments {m, v} of each parameter in visiting
+    /// order.
     std::vector<std::array<tensor<B, T>, 2>>& moments() { return moments_; }
     void restore(std::int64_t steps, std::vector<std::array<tensor<B, T>, 2>> moments) {
         steps_ = steps;

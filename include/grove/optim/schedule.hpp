@@ -11,7 +11,8 @@
 
 namespace grove::inline GROVE_ISA {
 
-/// Linear warm-up to `peak`, then a half cosine down to `peak · floor` at `steps`, and that afterwards.
+/// Linear warm-up to `peak`, then a half cosine down to `peak · floor` at `steps`, and that
+/// afterwards.
 struct cosine_schedule {
     double peak = 3e-4;
     std::int64_t steps = 1000;
@@ -20,7 +21,8 @@ struct cosine_schedule {
 
     /// The rate of step 0, 1, …
     double operator()(std::int64_t step) const {
-        if (step < warmup) return peak * static_cast<double>(step + 1) / static_cast<double>(warmup);
+        if (step < warmup)
+            return peak * static_cast<double>(step + 1) / static_cast<double>(warmup);
         double const span = static_cast<double>(std::max<std::int64_t>(steps - warmup, 1));
         double const t = std::min(1.0, static_cast<double>(step - warmup) / span);
         return peak * (floor + (1 - floor) * 0.5 * (1 + std::cos(3.14159265358979323846 * t)));
@@ -33,7 +35,8 @@ struct constant_schedule {
     std::int64_t warmup = 0;
 
     double operator()(std::int64_t step) const {
-        if (step < warmup) return peak * static_cast<double>(step + 1) / static_cast<double>(warmup);
+        if (step < warmup)
+            return peak * static_cast<double>(step + 1) / static_cast<double>(warmup);
         return peak;
     }
 };
@@ -46,7 +49,8 @@ struct linear_schedule {
     double floor = 0.0;
 
     double operator()(std::int64_t step) const {
-        if (step < warmup) return peak * static_cast<double>(step + 1) / static_cast<double>(warmup);
+        if (step < warmup)
+            return peak * static_cast<double>(step + 1) / static_cast<double>(warmup);
         double const span = static_cast<double>(std::max<std::int64_t>(steps - warmup, 1));
         double const t = std::min(1.0, static_cast<double>(step - warmup) / span);
         return peak * (1 - (1 - floor) * t);

@@ -29,9 +29,10 @@ public:
 
     template <class Input>
     token_statistics<T> evaluate(Input const& input, statistics_request request) {
-        require<configuration_error>(!request.value, "differentiable_policy",
-                                     "expected a request without value, got one: this policy has no "
-                                     "value head");
+        require<configuration_error>(
+            !request.value, "differentiable_policy",
+            "expected a request without value, got one: this policy has no "
+            "value head");
         result_ = {};
         tape_ = std::make_unique<autodiff<B>>(*backend_);
         result_ = forward_(*tape_, input);
@@ -71,8 +72,9 @@ private:
     policy_tensors<autodiff<B>, T> result_;
 };
 
-/// A policy from `forward(on, input)`, which returns policy_tensors on the backend `on` it is given and
-/// gets its weights there by `lift`: acting calls it with the backend, learning with a tape over it.
+/// A policy from `forward(on, input)`, which returns policy_tensors on the backend `on` it is given
+/// and gets its weights there by `lift`: acting calls it with the backend, learning with a tape
+/// over it.
 template <class T = float, class B, class Forward>
 differentiable_policy<B, T, Forward> differentiable(B& backend, Forward forward) {
     return {backend, std::move(forward)};

@@ -28,10 +28,10 @@ struct generation_request {
     random_key key;
 };
 
-/// A continuation. Log-probabilities are those of softmax(logits / temperature) over the kept tokens, from
-/// the function that the trainer uses.
+/// A continuation. Log-probabilities are those of softmax(logits / temperature) over the kept
+/// tokens, from the function that the trainer uses.
 struct completion {
-    std::vector<std::int32_t> tokens;  ///< with the end token, without the prompt
+    std::vector<std::int32_t> tokens;    ///< with the end token, without the prompt
     std::vector<float> log_probability;  ///< [tokens]
     kept_tokens kept;                    ///< per token where sampling truncates, else empty
     finish_reason reason = finish_reason::length;
@@ -43,7 +43,7 @@ struct generation_options {
     index_t max_new_tokens = 64;
     std::vector<std::int32_t> end_tokens{};
     std::vector<std::vector<std::int32_t>> stop_sequences{};
-    index_t max_batch = 256;      ///< sequences at a time
+    index_t max_batch = 256;        ///< sequences at a time
     index_t prefill_tokens = 8192;  ///< prompt tokens of one pass (at least one prompt is admitted)
 
     void validate() const {
@@ -51,16 +51,16 @@ struct generation_options {
         require<configuration_error>(max_new_tokens > 0 && max_batch > 0 && prefill_tokens > 0,
                                      "generation_options",
                                      "expected positive max_new_tokens, max_batch and "
-                                     "prefill_tokens, got ", max_new_tokens, ", ", max_batch, ", ",
-                                     prefill_tokens);
+                                     "prefill_tokens, got ",
+                                     max_new_tokens, ", ", max_batch, ", ", prefill_tokens);
         for (auto const& stop : stop_sequences)
             require<configuration_error>(!stop.empty(), "generation_options",
                                          "expected stop sequences of at least one token, got none");
     }
 };
 
-/// Generates with one model. A completion depends on the weights, its request and the sampling options
-/// alone: not on the batch, the other requests or the number of threads.
+/// Generates with one model. A completion depends on the weights, its request and the sampling
+/// options alone: not on the batch, the other requests or the number of threads.
 /// @code
 /// grove::generator engine(model, options);
 /// std::vector<grove::completion> completions = engine(requests);
@@ -73,8 +73,8 @@ public:
         options_.validate();
     }
 
-    /// Completions in the order of the requests. Throws value_error for an empty prompt, shape_error for
-    /// one without room for a new token.
+    /// Completions in the order of the requests. Throws value_error for an empty prompt,
+    /// shape_error for one without room for a new token.
     std::vector<completion> operator()(std::vector<generation_request> const& requests) {
         return (*this)(requests, [](std::size_t, completion const&) {});
     }
@@ -107,13 +107,13 @@ private:
         index_t longest = 0;
         for (auto const& request : requests) {
             auto const n = static_cast<index_t>(request.prompt.size());
-            require<value_error>(n > 0, "generate", "expected a prompt of at least one token, got none");
-            require<shape_error>(n < positions, "generate", "expected prompts shorter than ", positions,
-                                 " tokens, got ", n);
+            require<value_error>(n > 0, "generate",
+                                 "expected a prompt of at least one token, got none");
+            require<shape_error>(n < positions, "generate", "expected prompts shorter than ",
+                                 positions, " tokens, got ", n);
             longest = std::max(longest, std::min(n + options_.max_new_tokens, positions));
         }
-        index_t const slots =
-            std::min(options_.max_batch, static_cast<index_t>(requests.size()));
+        index_t const slots = std::min(options_.max_batch, static_cast<index_t>(requests.size()));
         if (!cache_ || cache_->capacity() < longest || slots_ < slots) {
             cache_.emplace(model_->backend(), model_->config(), std::max(slots, slots_),
                            std::max(longest, cache_ ? cache_->capacity() : 0));
@@ -150,7 +150,8 @@ private:
             auto const request = active_[i].request;
             auto const position = static_cast<std::uint32_t>(results[request].tokens.size());
             std::span<T const> const row(host.data() + i * vocabulary, vocabulary);
-            tokens.push_back(sampler_(row, requests[request].key.template uniform<double>(position)));
+            tokens.push_back(
+                sampler_(row, requests[request].key.template uniform<double>(position)));
             if (kept.all()) continue;
             auto const set = sampler_.kept();
             kept.tokens.insert(kept.tokens.end(), set.begin(), set.end());

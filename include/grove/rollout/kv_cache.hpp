@@ -9,8 +9,8 @@
 
 namespace grove::inline GROVE_ISA {
 
-/// Keys and values of every layer for `slots` sequences of at most `capacity` tokens, allocated once:
-/// per layer [slots · capacity, key_value_heads · head_dim].
+/// Keys and values of every layer for `slots` sequences of at most `capacity` tokens, allocated
+/// once: per layer [slots · capacity, key_value_heads · head_dim].
 template <class B, class T>
 class kv_cache {
 public:
@@ -32,15 +32,15 @@ private:
     std::vector<tensor<B, T>> keys_, values_;
 };
 
-/// The key source of a pass over a cache: its new tokens are appended to their slots' keys, then read
-/// together with them. Gives the bits that fresh_keys gives.
+/// The key source of a pass over a cache: its new tokens are appended to their slots' keys, then
+/// read together with them. Gives the bits that fresh_keys gives.
 template <class B, class T>
 class cached_keys {
 public:
     explicit cached_keys(kv_cache<B, T>& cache) : cache_(&cache) {}
 
-    /// Adds a sequence to this pass: `tokens` new tokens behind the `length` that its slot holds. Throws
-    /// shape_error where they do not fit.
+    /// Adds a sequence to this pass: `tokens` new tokens behind the `length` that its slot holds.
+    /// Throws shape_error where they do not fit.
     void add(index_t slot, index_t length, index_t tokens) {
         require<shape_error>(length + tokens <= cache_->capacity(), "cached_keys",
                              "expected at most ", cache_->capacity(), " tokens in a slot, got ",

@@ -42,13 +42,15 @@ public:
     explicit sampler(sampling_options options) : options_(options) { options.validate(); }
 
     sampling_options const& options() const { return options_; }
-    /// The temperature under which log-probabilities are recorded: that of sampling, or 1 when greedy.
+    /// The temperature under which log-probabilities are recorded: that of sampling, or 1 when
+    /// greedy.
     double recorded_temperature() const {
         return options_.temperature > 0 ? options_.temperature : 1.0;
     }
 
-    /// One token from softmax(logits / temperature), truncated and renormalised, by inverse transform of
-    /// `uniform` in [0, 1). Throws value_error where one logit is NaN or the largest is not finite.
+    /// One token from softmax(logits / temperature), truncated and renormalised, by inverse
+    /// transform of `uniform` in [0, 1). Throws value_error where one logit is NaN or the largest
+    /// is not finite.
     template <class T>
     std::int32_t operator()(std::span<T const> logits, double uniform) {
         kept_.clear();
@@ -110,12 +112,15 @@ private:
         double const total = std::accumulate(weights_.begin(), weights_.end(), 0.0);
         kept_.resize(weights_.size());
         std::iota(kept_.begin(), kept_.end(), 0);
-        auto const weight = [&](std::int32_t token) { return weights_[static_cast<std::size_t>(token)]; };
+        auto const weight = [&](std::int32_t token) {
+            return weights_[static_cast<std::size_t>(token)];
+        };
         auto const before = [&](auto a, auto b) {
             return weight(a) > weight(b) || (weight(a) == weight(b) && a < b);
         };
         if (options_.top_k > 0 && options_.top_k < static_cast<std::int64_t>(kept_.size())) {
-            std::nth_element(kept_.begin(), kept_.begin() + (options_.top_k - 1), kept_.end(), before);
+            std::nth_element(kept_.begin(), kept_.begin() + (options_.top_k - 1), kept_.end(),
+                             before);
             kept_.resize(static_cast<std::size_t>(options_.top_k));
         }
         std::sort(kept_.begin(), kept_.end(), before);
@@ -125,11 +130,13 @@ private:
                 for (auto token : kept_) allowed += weight(token);
             double sum = 0;
             std::size_t count = 0;
-            while (count < kept_.size() && sum < options_.top_p * allowed) sum += weight(kept_[count++]);
+            while (count < kept_.size() && sum < options_.top_p * allowed)
+                sum += weight(kept_[count++]);
             kept_.resize(std::max<std::size_t>(count, 1));
         }
         std::size_t count = kept_.size();
-        while (count > 1 && weight(kept_[count - 1]) < options_.min_p * weight(kept_.front())) --count;
+        while (count > 1 && weight(kept_[count - 1]) < options_.min_p * weight(kept_.front()))
+            --count;
         kept_.resize(count);
         std::sort(kept_.begin(), kept_.end());
     }

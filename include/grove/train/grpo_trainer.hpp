@@ -8,7 +8,7 @@
 #include <cmath>
 #include <memory>
 
-#include "grove/io/metrics.hpp"
+#include "grove/io/metric_record.hpp"
 #include "grove/reward/reward.hpp"
 #include "grove/rl/advantage.hpp"
 #include "grove/rollout/generate.hpp"
@@ -28,10 +28,11 @@ struct rollout_problem {
 struct grpo_options {
     std::uint64_t seed = 0;
     index_t prompts_per_step = 16;
-    index_t group_size = 16;        ///< completions of each prompt
-    index_t updates_per_step = 1;   ///< optimizer steps over one rollout, on disjoint shares of it
-    index_t reference_refresh = 0;  ///< steps after which the reference becomes the policy; 0: never
-    index_t problem_count = 0;      ///< problems are visited again after so many; 0: endless
+    index_t group_size = 16;       ///< completions of each prompt
+    index_t updates_per_step = 1;  ///< optimizer steps over one rollout, on disjoint shares of it
+    index_t reference_refresh =
+        0;                      ///< steps after which the reference becomes the policy; 0: never
+    index_t problem_count = 0;  ///< problems are visited again after so many; 0: endless
     generation_options generation;
     learning_options learning;
 
@@ -43,11 +44,11 @@ struct grpo_options {
         need(prompts_per_step > 0, "expected prompts_per_step > 0, got ", prompts_per_step);
         need(group_size > 0, "expected group_size > 0, got ", group_size);
         need(updates_per_step > 0 && prompts_per_step % updates_per_step == 0,
-             "expected updates_per_step to divide prompts_per_step, got ", updates_per_step, " and ",
-             prompts_per_step);
+             "expected updates_per_step to divide prompts_per_step, got ", updates_per_step,
+             " and ", prompts_per_step);
         need(reference_refresh >= 0 && problem_count >= 0,
-             "expected reference_refresh ≥ 0 and problem_count ≥ 0, got ", reference_refresh, " and ",
-             problem_count);
+             "expected reference_refresh ≥ 0 and problem_count ≥ 0, got ", reference_refresh,
+             " and ", problem_count);
     }
 };
 
@@ -66,7 +67,8 @@ struct grpo_report {
     metric_record metrics;
     std::vector<scored_completion> completions;
     index_t sampled_tokens = 0;
-    double logprob_max_abs_diff = 0;  ///< max |trainer's − sampler's log-probability| before any update
+    double logprob_max_abs_diff =
+        0;  ///< max |trainer's − sampler's log-probability| before any update
 };
 
 /// Trains a decoder by the composition `Objective` (rl/preset.hpp). Every step is a function of the
@@ -79,8 +81,11 @@ template <class B, class T, class Objective, class Schedule>
 class grpo_trainer {
 public:
     grpo_trainer(decoder<B, T>& model, Objective objective, grpo_options options, Schedule schedule)
-        : model_(&model), objective_(std::move(objective)), options_(std::move(options)),
-          schedule_(std::move(schedule)), optimizer_(options_.learning.optimizer),
+        : model_(&model),
+          objective_(std::move(objective)),
+          options_(std::move(options)),
+          schedule_(std::move(schedule)),
+          optimizer_(options_.learning.optimizer),
           engine_(model, options_.generation) {
         options_.validate();
         if (objective_.kl_coefficient > 0) {
@@ -101,8 +106,8 @@ public:
         }
     }
 
-    /// One rollout and the updates on it. `problems(i)` is rollout_problem i. Throws value_error for NaN
-    /// rewards; the model is then unchanged.
+    /// One rollout and the updates on it. `problems(i)` is rollout_problem i. Throws value_error
+    /// for NaN rewards; the model is then unchanged.
     template <class Problems, class Tokenizer, reward Reward>
     grpo_report step(Problems const& problems, Tokenizer const& tokens, Reward const& rule) {
         clock start;
@@ -110,21 +115,24 @@ public:
         double const sampling_seconds = start.seconds();
         score(data, rule);
         learning_record record = learn(data);
-        if (options_.reference_refresh > 0 && reference_ && (step_ + 1) % options_.reference_refresh == 0)
+        if (options_.reference_refresh > 0 && reference_ &&
+            (step_ + 1) % options_.reference_refresh == 0)
             reference_->copy_from(*model_);
         grpo_report report = summarize(data, record, sampling_seconds, start.seconds());
         ++step_;
         return report;
     }
 
-    /// Everything that the next step depends on.
-    void save(checkpoint_writer& file) {
-        file.put_value<std::int64_t>("grpo.step", step_);
+    /// Everything that the next step depends on, to and from a checkpoint (train/state.hpp).
+    template <class Writer>
+    void save(Writer& file) {
+        file.template put_value<std::int64_t>("grpo.step", step_);
         save_model(file, "model/", *model_);
         save_optimizer(file, "optimizer/", optimizer_);
         if (reference_) save_model(file, "reference/", *reference_);
     }
-    void load(checkpoint_reader const& file) {
+    template <class Reader>
+    void load(Reader const& file) {
         load_model(file, "model/", *model_);
         load_optimizer(file, "optimizer/", optimizer_, *model_);
         if (reference_) load_model(file, "reference/", *reference_);
@@ -179,8 +187,8 @@ private:
             c.length = static_cast<index_t>(results[i].tokens.size());
             data.tokens += c.length;
             data.log_probability.push_back(std::move(results[i].log_probability));
-            data.responses.push_back({requests[i].prompt, std::move(results[i].tokens),
-                                      std::move(results[i].kept)});
+            data.responses.push_back(
+                {requests[i].prompt, std::move(results[i].tokens), std::move(results[i].kept)});
         }
         return data;
     }
@@ -194,7 +202,8 @@ private:
             data.rewards.push_back(static_cast<T>(c.reward));
         }
         data.groups = rl::equal_groups(options_.prompts_per_step, options_.group_size);
-        data.advantage = rl::advantages(objective_.advantage, data.rewards, data.groups, data.scored);
+        data.advantage =
+            rl::advantages(objective_.advantage, data.rewards, data.groups, data.scored);
     }
 
     /// The updates of one rollout: each on an equal share of its groups.
@@ -204,7 +213,8 @@ private:
             data.responses.size() / static_cast<std::size_t>(options_.updates_per_step);
         for (index_t u = 0; u < options_.updates_per_step; ++u)
             update(data, static_cast<std::size_t>(u) * share, share, u == 0, record);
-        record.entropy /= static_cast<double>(std::max<index_t>(record.evaluation.statistics.tokens, 1));
+        record.entropy /=
+            static_cast<double>(std::max<index_t>(record.evaluation.statistics.tokens, 1));
         return record;
     }
     void update(rollout const& data, std::size_t first, std::size_t count, bool fresh,
@@ -223,18 +233,20 @@ private:
         record.rate = schedule_(optimizer_.steps());
         double const temperature = recorded_temperature();
         auto policy = rl::differentiable<T>(
-            model_->backend(), language_forward<B, T>(*model_, temperature,
-                                                      options_.learning.balance, &loads_));
+            model_->backend(),
+            language_forward<B, T>(*model_, temperature, options_.learning.balance, &loads_));
         auto const cuts = micro_batches(responses, options_.learning.micro_batch_tokens);
         for (std::size_t c = 0; c + 1 < cuts.size() && !responses.empty(); ++c) {
-            auto batch = language_batch::of(
-                std::span(responses).subspan(cuts[c], cuts[c + 1] - cuts[c]));
-            batch.auxiliary_weight = static_cast<double>(cuts[c + 1] - cuts[c]) /
-                                     static_cast<double>(all.sequences);
-            learn_batch(policy, batch, data, std::span(chosen).subspan(cuts[c]), all, fresh, record);
+            auto batch =
+                language_batch::of(std::span(responses).subspan(cuts[c], cuts[c + 1] - cuts[c]));
+            batch.auxiliary_weight =
+                static_cast<double>(cuts[c + 1] - cuts[c]) / static_cast<double>(all.sequences);
+            learn_batch(policy, batch, data, std::span(chosen).subspan(cuts[c]), all, fresh,
+                        record);
         }
         if (responses.empty()) return;  // nothing to learn from: every group agrees with itself
-        record.gradient_norm = std::max(record.gradient_norm, optimizer_.step(*model_, record.rate));
+        record.gradient_norm =
+            std::max(record.gradient_norm, optimizer_.step(*model_, record.rate));
         balance_experts(*model_, loads_, options_.learning.expert_bias_rate);
     }
     template <class Policy>
@@ -249,20 +261,22 @@ private:
         }
         if (reference_)
             reference = to_host(language_forward<B, T>(*reference_, recorded_temperature())(
-                                    model_->backend(), batch).log_probability);
+                                    model_->backend(), batch)
+                                    .log_probability);
         auto const now = policy.evaluate(batch, rl::statistics_request{.entropy = true});
         rl::token_statistics<T> gradient;
         gradient.log_probability.resize(old.size());
-        rl::token_batch<T> const tokens{now.log_probability, old, reference, advantage,
-                                        batch.offsets, {}};
+        rl::token_batch<T> const tokens{now.log_probability, old,           reference,
+                                        advantage,           batch.offsets, {}};
         record.evaluation +=
             rl::evaluate(objective_, tokens, all, std::span<T>(gradient.log_probability));
         policy.backward(gradient);
         for (T h : now.entropy) record.entropy += static_cast<double>(h);
         if (!fresh) return;
         for (std::size_t t = 0; t < old.size(); ++t)
-            record.max_abs_diff = std::max(
-                record.max_abs_diff, static_cast<double>(std::abs(now.log_probability[t] - old[t])));
+            record.max_abs_diff =
+                std::max(record.max_abs_diff,
+                         static_cast<double>(std::abs(now.log_probability[t] - old[t])));
     }
     double recorded_temperature() const {
         double const t = options_.generation.sampling.temperature;
@@ -284,24 +298,24 @@ private:
         report.step = step_;
         report.sampled_tokens = data.tokens;
         report.logprob_max_abs_diff = record.max_abs_diff;
-        report.metrics = {
-            step_,
-            {{"reward/mean", reward},
-             {"advantage/mean_magnitude", magnitude},
-             {"groups/zero_variance", rl::zero_variance_share(data.rewards, data.groups, data.scored)},
-             {"ratio/mean", s.ratio.value()},
-             {"ratio/max_deviation", s.ratio_deviation},
-             {"clipped/low", s.clipped_low.value()},
-             {"clipped/high", s.clipped_high.value()},
-             {"kl", s.kl.value()},
-             {"entropy", record.entropy},
-             {"loss", record.evaluation.loss},
-             {"gradient_norm", record.gradient_norm},
-             {"learning_rate", record.rate},
-             {"response/length", tokens / n},
-             {"response/truncated", truncated},
-             {"tokens_per_second/sampling", tokens / sampling_seconds},
-             {"tokens_per_second/step", tokens / seconds}}};
+        report.metrics = {step_,
+                          {{"reward/mean", reward},
+                           {"advantage/mean_magnitude", magnitude},
+                           {"groups/zero_variance",
+                            rl::zero_variance_share(data.rewards, data.groups, data.scored)},
+                           {"ratio/mean", s.ratio.value()},
+                           {"ratio/max_deviation", s.ratio_deviation},
+                           {"clipped/low", s.clipped_low.value()},
+                           {"clipped/high", s.clipped_high.value()},
+                           {"kl", s.kl.value()},
+                           {"entropy", record.entropy},
+                           {"loss", record.evaluation.loss},
+                           {"gradient_norm", record.gradient_norm},
+                           {"learning_rate", record.rate},
+                           {"response/length", tokens / n},
+                           {"response/truncated", truncated},
+                           {"tokens_per_second/sampling", tokens / sampling_seconds},
+                           {"tokens_per_second/step", tokens / seconds}}};
         report.completions = std::move(data.completions);
         return report;
     }

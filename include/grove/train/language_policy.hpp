@@ -18,12 +18,12 @@ struct response {
 
 /// Responses packed for one pass: every response token is predicted from the row before it.
 struct language_batch {
-    packed_tokens inputs;                ///< prompts and responses without their last token
-    std::vector<std::int32_t> rows;      ///< [tokens], input row that predicts each response token
-    std::vector<std::int32_t> targets;   ///< [tokens], the response tokens
-    kept_tokens kept;                    ///< per response token, or empty
-    std::vector<index_t> offsets{0};     ///< [responses + 1] into the response tokens
-    double auxiliary_weight = 1.0;       ///< share of the optimizer step that this batch is
+    packed_tokens inputs;               ///< prompts and responses without their last token
+    std::vector<std::int32_t> rows;     ///< [tokens], input row that predicts each response token
+    std::vector<std::int32_t> targets;  ///< [tokens], the response tokens
+    kept_tokens kept;                   ///< per response token, or empty
+    std::vector<index_t> offsets{0};    ///< [responses + 1] into the response tokens
+    double auxiliary_weight = 1.0;      ///< share of the optimizer step that this batch is
 
     index_t tokens() const { return static_cast<index_t>(targets.size()); }
 
@@ -62,13 +62,13 @@ struct language_batch {
 /// Tokens that each expert got, per mixture-of-experts layer.
 using expert_loads = std::vector<std::vector<double>>;
 
-/// forward(on, language_batch) of a decoder: log-probability and entropy of every response token at the
-/// temperature it was sampled with. Called with the backend it acts; with a tape it learns.
+/// forward(on, language_batch) of a decoder: log-probability and entropy of every response token at
+/// the temperature it was sampled with. Called with the backend it acts; with a tape it learns.
 template <class B, class T>
 class language_forward {
 public:
-    /// `balance` weights DeepSeek-V3's sequence-wise balance loss; 0 leaves it out. Loads of learning
-    /// passes are added to `loads`, where given.
+    /// `balance` weights DeepSeek-V3's sequence-wise balance loss; 0 leaves it out. Loads of
+    /// learning passes are added to `loads`, where given.
     language_forward(decoder<B, T> const& model, double temperature = 1.0, double balance = 0.0,
                      expert_loads* loads = nullptr)
         : model_(&model), temperature_(temperature), balance_(balance), loads_(loads) {}
@@ -124,8 +124,8 @@ void balance_experts(decoder<B, T>& model, expert_loads& loads, double rate) {
     loads.clear();
 }
 
-/// Cuts consecutive responses into batches of at most `tokens` input tokens (at least one response each):
-/// first indices, with the total behind them.
+/// Cuts consecutive responses into batches of at most `tokens` input tokens (at least one response
+/// each): first indices, with the total behind them.
 template <class Range>
 std::vector<std::size_t> micro_batches(Range const& responses, index_t tokens) {
     std::vector<std::size_t> cuts{0};

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /// @file
-/// Models and optimizers in checkpoints, bit for bit.
+/// Models and optimizers in checkpoints, bit for bit. `Writer` and `Reader` are checkpoint_writer
+/// and checkpoint_reader (io/checkpoint.hpp) or anything with their put and get.
 #pragma once
 
-#include "grove/io/checkpoint.hpp"
 #include "grove/io/crc32c.hpp"
 #include "grove/nn/decoder.hpp"
 #include "grove/optim/adamw.hpp"
@@ -24,16 +24,16 @@ void visit_state(decoder<B, T>& model, std::string const& prefix, Visit&& f) {
 }  // namespace detail
 
 /// Writes weights and expert biases under `prefix`.
-template <class B, class T>
-void save_model(checkpoint_writer& file, std::string const& prefix, decoder<B, T>& model) {
+template <class Writer, class B, class T>
+void save_model(Writer& file, std::string const& prefix, decoder<B, T>& model) {
     detail::visit_state(model, prefix, [&](std::string const& name, tensor<B, T>& x) {
         file.put(name, to_host(x), x.extents());
     });
 }
-/// Reads what save_model wrote; throws io_error, naming the section, where something is missing, damaged
-/// or of another shape, and then leaves the model as it was.
-template <class B, class T>
-void load_model(checkpoint_reader const& file, std::string const& prefix, decoder<B, T>& model) {
+/// Reads what save_model wrote; throws io_error, naming the section, where something is missing,
+/// damaged or of another shape, and then leaves the model as it was.
+template <class Reader, class B, class T>
+void load_model(Reader const& file, std::string const& prefix, decoder<B, T>& model) {
     std::vector<tensor<B, T>> values;
     detail::visit_state(model, prefix, [&](std::string const& name, tensor<B, T>& x) {
         std::vector<T> elements(static_cast<std::size_t>(x.size()));
@@ -57,9 +57,9 @@ std::uint32_t digest(decoder<B, T>& model) {
 }
 
 /// Writes an optimizer's steps and moments under `prefix`.
-template <class B, class T>
-void save_optimizer(checkpoint_writer& file, std::string const& prefix, adamw<B, T>& optimizer) {
-    file.put_value<std::int64_t>(prefix + "steps", optimizer.steps());
+template <class Writer, class B, class T>
+void save_optimizer(Writer& file, std::string const& prefix, adamw<B, T>& optimizer) {
+    file.template put_value<std::int64_t>(prefix + "steps", optimizer.steps());
     std::size_t i = 0;
     for (auto& [m, v] : optimizer.moments()) {
         std::string const name = prefix + std::to_string(i++);
@@ -68,9 +68,9 @@ void save_optimizer(checkpoint_writer& file, std::string const& prefix, adamw<B,
     }
 }
 /// Reads what save_optimizer wrote for an optimizer of `model`.
-template <class B, class T>
-void load_optimizer(checkpoint_reader const& file, std::string const& prefix,
-                    adamw<B, T>& optimizer, decoder<B, T>& model) {
+template <class Reader, class B, class T>
+void load_optimizer(Reader const& file, std::string const& prefix, adamw<B, T>& optimizer,
+                    decoder<B, T>& model) {
     auto const steps = file.template get<std::int64_t>(prefix + "steps").at(0);
     std::vector<std::array<tensor<B, T>, 2>> moments;
     if (steps > 0)

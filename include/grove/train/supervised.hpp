@@ -11,8 +11,8 @@ namespace grove::inline GROVE_ISA {
 /// Settings that both trainers share.
 struct learning_options {
     adamw_options optimizer;
-    double balance = 0.0;           ///< weight of the sequence-wise balance loss
-    double expert_bias_rate = 0.0;  ///< step of the auxiliary-loss-free balancing
+    double balance = 0.0;                ///< weight of the sequence-wise balance loss
+    double expert_bias_rate = 0.0;       ///< step of the auxiliary-loss-free balancing
     index_t micro_batch_tokens = 16384;  ///< input tokens of one pass
 };
 
@@ -42,14 +42,16 @@ public:
             model_->backend(), language_forward<B, T>(*model_, 1.0, options_.balance, &loads_));
         auto const cuts = micro_batches(responses, options_.micro_batch_tokens);
         for (std::size_t c = 0; c + 1 < cuts.size(); ++c) {
-            auto batch = language_batch::of(
-                std::span(responses).subspan(cuts[c], cuts[c + 1] - cuts[c]));
-            batch.auxiliary_weight = static_cast<double>(cuts[c + 1] - cuts[c]) /
-                                     static_cast<double>(responses.size());
+            auto batch =
+                language_batch::of(std::span(responses).subspan(cuts[c], cuts[c + 1] - cuts[c]));
+            batch.auxiliary_weight =
+                static_cast<double>(cuts[c + 1] - cuts[c]) / static_cast<double>(responses.size());
             auto const now = policy.evaluate(batch, rl::statistics_request{});
             for (T lp : now.log_probability) report.loss -= static_cast<double>(lp);
-            policy.backward({std::vector<T>(now.log_probability.size(),
-                                            T(-1) / static_cast<T>(report.tokens)), {}, {}});
+            policy.backward(
+                {std::vector<T>(now.log_probability.size(), T(-1) / static_cast<T>(report.tokens)),
+                 {},
+                 {}});
         }
         report.loss /= static_cast<double>(report.tokens);
         report.gradient_norm = optimizer_.step(*model_, rate);

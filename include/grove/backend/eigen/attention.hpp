@@ -2,8 +2,9 @@
 /// @file
 /// Causal grouped-query attention over packed sequences, without a [tokens × tokens] matrix.
 ///
-/// Scores and outputs are products of product.hpp, and each row's softmax reads that row's keys alone:
-/// a query has the same bits whether its keys are fresh or cached, and whatever else is in the batch.
+/// Scores and outputs are products of product.hpp, and each row's softmax reads that row's keys
+/// alone: a query has the same bits whether its keys are fresh or cached, and whatever else is in
+/// the batch.
 #pragma once
 
 #include "grove/backend/eigen/product.hpp"
@@ -12,8 +13,8 @@
 
 namespace grove::inline GROVE_ISA::detail {
 
-/// One sequence of a batch: `queries` rows from `first_query`, whose last one sees all of the `keys` rows
-/// from `first_key`; the one before sees one key less, and so on.
+/// One sequence of a batch: `queries` rows from `first_query`, whose last one sees all of the
+/// `keys` rows from `first_key`; the one before sees one key less, and so on.
 struct attention_span {
     index_t first_query, queries, first_key, keys;
 
@@ -66,8 +67,8 @@ void attend(attention_shape const& shape, attention_span const& span, index_t ke
         }
 }
 
-/// Gradients of `attend`. dk and dv rows of this key head are accumulated over its query heads and must
-/// be zero before; dq rows are written.
+/// Gradients of `attend`. dk and dv rows of this key head are accumulated over its query heads and
+/// must be zero before; dq rows are written.
 template <class T>
 void attend_backward(attention_shape const& shape, attention_span const& span, index_t key_head,
                      T const* q, T const* k, T const* v, T const* out, T const* log_normalizer,
@@ -89,8 +90,8 @@ void attend_backward(attention_shape const& shape, attention_span const& span, i
             index_t const seen = span.visible(i0 + rows - 1), stride = span.keys;
             multiply_packed<T>({q + offset, q_columns, 1}, rows, dim, key_panels, seen, p, stride,
                                false);
-            multiply_packed<T>({g + offset, q_columns, 1}, rows, dim, value_panels, seen, dp, stride,
-                               false);
+            multiply_packed<T>({g + offset, q_columns, 1}, rows, dim, value_panels, seen, dp,
+                               stride, false);
             for (index_t i = 0; i < rows; ++i) {
                 index_t const visible = span.visible(i0 + i);
                 pack<T> const log_sum(-log_normalizer[(row0 + i) * shape.heads + h]);

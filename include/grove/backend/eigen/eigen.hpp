@@ -91,8 +91,9 @@ public:
         columns_parallel<T>(columns, x.size(), [&](index_t j, int count) {
             for (index_t i = 0; i < index.size(); ++i) {
                 T* target = y.data() + index.data()[i] * columns + j;
-                store_pack(load_pack<T>(target, count) + load_pack(x.data() + i * columns + j, count),
-                           target, count);
+                store_pack(
+                    load_pack<T>(target, count) + load_pack(x.data() + i * columns + j, count),
+                    target, count);
             }
         });
         return y;
@@ -110,8 +111,12 @@ public:
     template <class T>
     buffer<T> matmul(product_shape const& p, buffer<T> const& a, buffer<T> const& b) {
         auto c = allocate<T>(p.batch * p.m * p.n);
-        auto view_a = [&](index_t s) { return view(a.data() + s * p.m * p.k, p.m, p.k, p.transpose_a); };
-        auto view_b = [&](index_t s) { return view(b.data() + s * p.k * p.n, p.k, p.n, p.transpose_b); };
+        auto view_a = [&](index_t s) {
+            return view(a.data() + s * p.m * p.k, p.m, p.k, p.transpose_a);
+        };
+        auto view_b = [&](index_t s) {
+            return view(b.data() + s * p.k * p.n, p.k, p.n, p.transpose_b);
+        };
         if (p.batch == 1) {
             product(view_a(0), view_b(0), p.m, p.n, p.k, c.data());
         } else {
@@ -133,14 +138,15 @@ public:
             for (index_t i = offsets.data()[e]; i < offsets.data()[e + 1]; i += chunk)
                 pieces.push_back({e, i, std::min<index_t>(chunk, offsets.data()[e + 1] - i)});
         index_t const grain = small_product_ / (chunk * g.n * g.k + 1);
-        arena_.parallel(static_cast<index_t>(pieces.size()), grain, [&](index_t begin, index_t end) {
-            for (index_t s = begin; s < end; ++s) {
-                auto const [e, first, rows] = pieces[static_cast<std::size_t>(s)];
-                detail::multiply<T>({x.data() + first * g.k, g.k, 1},
-                                    view(w.data() + e * g.k * g.n, g.k, g.n, g.transpose_b), rows,
-                                    g.n, g.k, y.data() + first * g.n, g.n, false);
-            }
-        });
+        arena_.parallel(
+            static_cast<index_t>(pieces.size()), grain, [&](index_t begin, index_t end) {
+                for (index_t s = begin; s < end; ++s) {
+                    auto const [e, first, rows] = pieces[static_cast<std::size_t>(s)];
+                    detail::multiply<T>({x.data() + first * g.k, g.k, 1},
+                                        view(w.data() + e * g.k * g.n, g.k, g.n, g.transpose_b),
+                                        rows, g.n, g.k, y.data() + first * g.n, g.n, false);
+                }
+            });
         return y;
     }
     template <class T>
@@ -148,10 +154,9 @@ public:
                             indices const& offsets) {
         auto w = allocate<T>(g.groups * g.k * g.n);
         index_t const work = g.rows * g.n * g.k / std::max<index_t>(g.groups, 1);
-        arena_.parallel(g.groups, small_product_ / (work + 1),
-                        [&](index_t begin, index_t end) {
-                            for (index_t e = begin; e < end; ++e) outer(g, x, y, w, e, offsets);
-                        });
+        arena_.parallel(g.groups, small_product_ / (work + 1), [&](index_t begin, index_t end) {
+            for (index_t e = begin; e < end; ++e) outer(g, x, y, w, e, offsets);
+        });
         return w;
     }
 
@@ -221,7 +226,8 @@ public:
             T const* gate = x.data() + i * 2 * columns;
             T* target = dx.data() + i * 2 * columns;
             for_each_pack<T>(columns, [&](index_t j, int count) {
-                pack<T> const a = load_pack(gate + j, count), u = load_pack(gate + columns + j, count);
+                pack<T> const a = load_pack(gate + j, count),
+                              u = load_pack(gate + columns + j, count);
                 pack<T> const gi = load_pack(g.data() + i * columns + j, count);
                 pack<T> const s = math::sigmoid(a), silu = a * s;
                 store_pack(gi * u * (s + silu * (pack<T>(T(1)) - s)), target + j, count);
@@ -245,7 +251,8 @@ public:
                 T const* from = x.data() + (i * heads + h) * dim;
                 T* to = y.data() + (i * heads + h) * dim;
                 for_each_pack<T>(half, [&](index_t j, int count) {
-                    pack<T> const a = load_pack(from + j, count), b = load_pack(from + half + j, count);
+                    pack<T> const a = load_pack(from + j, count),
+                                  b = load_pack(from + half + j, count);
                     pack<T> const c = load_pack(cosine + j, count);
                     pack<T> const s = load_pack(sine + j, count) * sign;
                     store_pack(a * c - b * s, to + j, count);
@@ -329,7 +336,8 @@ public:
                 pack<T> const log_p = math::fma(load_pack(row + j, count), tau, shift);
                 pack<T> const p = math::exp(log_p), slope = math::fma(pe, log_p + h, pl);
                 // 0 · −∞ must count as zero
-                store_pack(math::select(p == pack<T>(T(0)), p, -p * tau * slope), target + j, count);
+                store_pack(math::select(p == pack<T>(T(0)), p, -p * tau * slope), target + j,
+                           count);
             });
             if (!set.empty()) keep_only(target, vocabulary, set, detail::scratch<T, 6>(vocabulary));
             if (auto const token = targets.data()[i]; keeps(set, token))
@@ -353,7 +361,8 @@ private:
                             for (index_t i = begin; i < end; ++i) body(i);
                         });
     }
-    /// body(first column, columns) in packs, each pack on one thread: sums over rows keep their order.
+    /// body(first column, columns) in packs, each pack on one thread: sums over rows keep their
+    /// order.
     template <class T, class Body>
     void columns_parallel(index_t columns, index_t work, Body&& body) const {
         index_t const packs = (columns + pack<T>::size - 1) / pack<T>::size;
@@ -371,8 +380,8 @@ private:
     }
     template <class Law, class T, std::size_t Outputs, class... Operands>
     [[gnu::noinline]] static void map_row(Law const& law, index_t i, index_t begin, index_t end,
-                        std::array<buffer<T>, Outputs>& y, index_t columns,
-                        Operands const&... operands) {
+                                          std::array<buffer<T>, Outputs>& y, index_t columns,
+                                          Operands const&... operands) {
         for_each_pack<T>(end - begin, [&](index_t at, int count) {
             index_t const j = begin + at;
             auto const result = law(load_operand<T>(operands, i, j, count)...);
@@ -383,13 +392,14 @@ private:
         });
     }
     template <class T>
-    static detail::matrix_view<T> view(T const* data, index_t rows, index_t columns, bool transposed) {
+    static detail::matrix_view<T> view(T const* data, index_t rows, index_t columns,
+                                       bool transposed) {
         if (transposed) return {data, 1, rows};
         return {data, columns, 1};
     }
     template <class T>
-    void product(detail::matrix_view<T> a, detail::matrix_view<T> b, index_t m, index_t n, index_t k,
-                 T* c) {
+    void product(detail::matrix_view<T> a, detail::matrix_view<T> b, index_t m, index_t n,
+                 index_t k, T* c) {
         constexpr index_t panel = detail::panel_columns<T>;
         if (m * n * k <= small_product_ || threads() == 1) {
             if (m < detail::pack_rows) return detail::multiply(a, b, m, n, k, c, n, false);
@@ -431,13 +441,15 @@ private:
         index_t const sequences = offsets.size() - 1, heads = shape.key_value_heads;
         arena_.parallel(sequences * heads, work < grain_ / 16 ? sequences * heads : 1,
                         [&](index_t begin, index_t end) {
-            for (index_t t = begin; t < end; ++t) {
-                index_t const s = t / heads, first = offsets.data()[s];
-                index_t const queries = offsets.data()[s + 1] - first;
-                if (queries > 0)
-                    body({first, queries, key_first.data()[s], key_counts.data()[s]}, t % heads);
-            }
-        });
+                            for (index_t t = begin; t < end; ++t) {
+                                index_t const s = t / heads, first = offsets.data()[s];
+                                index_t const queries = offsets.data()[s + 1] - first;
+                                if (queries > 0)
+                                    body(
+                                        {first, queries, key_first.data()[s], key_counts.data()[s]},
+                                        t % heads);
+                            }
+                        });
     }
     static bool keeps(std::span<std::int32_t const> set, std::int32_t token) {
         return set.empty() || std::find(set.begin(), set.end(), token) != set.end();

@@ -16,12 +16,14 @@
 
 namespace grove::inline GROVE_ISA::detail {
 
-/// Runs loops on at most `threads` threads. What a body computes must not depend on how the range is cut.
+/// Runs loops on at most `threads` threads. What a body computes must not depend on how the range
+/// is cut.
 class thread_arena {
 public:
     explicit thread_arena(int threads)
-        : threads_(threads > 0 ? threads
-                               : std::max(1, static_cast<int>(std::thread::hardware_concurrency()))),
+        : threads_(threads > 0
+                       ? threads
+                       : std::max(1, static_cast<int>(std::thread::hardware_concurrency()))),
           arena_(std::make_unique<oneapi::tbb::task_arena>(threads_)) {}
 
     int threads() const { return threads_; }
@@ -38,7 +40,8 @@ private:
     using piece_function = void (*)(void* context, index_t begin, index_t end);
 
     /// Not a template: TBB's machinery is compiled once, and a loop's body once.
-    [[gnu::noinline]] void run(index_t size, index_t grain, void* context, piece_function call) const {
+    [[gnu::noinline]] void run(index_t size, index_t grain, void* context,
+                               piece_function call) const {
         if (size <= 0) return;
         if (threads_ == 1 || size <= grain) return call(context, 0, size);
         // Two pieces a thread: enough to even out, few enough that small loops stay cheap.

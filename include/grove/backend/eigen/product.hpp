@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /// @file
-/// Matrix products on packs. Every element of a result is one chain of fused multiply-adds over k in
-/// ascending order: Σₖ a·b rounded after each term. Tiles, panels, blocks and threads change which
-/// elements are computed together, never their bits; a batch of one gives the bits of a batch of
-/// thousands, and the reference backend's naive loop gives the same bits too.
+/// Matrix products on packs. Every element of a result is one chain of fused multiply-adds over k
+/// in ascending order: Σₖ a·b rounded after each term. Tiles, panels, blocks and threads change
+/// which elements are computed together, never their bits; a batch of one gives the bits of a batch
+/// of thousands, and the reference backend's naive loop gives the same bits too.
 #pragma once
 
 #include <algorithm>
@@ -38,12 +38,13 @@ inline constexpr index_t panel_columns = tile_packs * pack<T>::size;
 /// Terms of the sum that are multiplied before moving on: a panel of them stays in the L1/L2 cache.
 inline constexpr index_t block_terms = 128;
 
-/// C[Rows, Packs·width] (+)= A[Rows, terms] · panel. Term t of row r of A is a[r · a_stride + t · Step];
-/// row t of the panel starts at panel + t · panel_stride. The sums continue from C unless `fresh`. The
-/// last pack stores `last` columns.
+/// C[Rows, Packs·width] (+)= A[Rows, terms] · panel. Term t of row r of A is a[r · a_stride + t ·
+/// Step]; row t of the panel starts at panel + t · panel_stride. The sums continue from C unless
+/// `fresh`. The last pack stores `last` columns.
 template <int Rows, int Packs, int Step, class T>
-[[gnu::noinline]] void multiply_tile(T const* a, index_t a_stride, T const* panel, index_t panel_stride,
-                   index_t terms, T* c, index_t c_stride, int last, bool fresh) {
+[[gnu::noinline]] void multiply_tile(T const* a, index_t a_stride, T const* panel,
+                                     index_t panel_stride, index_t terms, T* c, index_t c_stride,
+                                     int last, bool fresh) {
     using number = pack<T>;
     constexpr int width = number::size;
     number sum[Rows][Packs];
@@ -73,8 +74,9 @@ template <int Rows, int Packs, int Step, class T>
             store_pack(sum[r][p], c + r * c_stride + p * width, p + 1 < Packs ? width : last);
 }
 
-/// Rows of A for one block of terms, ready for the tiles: either where they are (unit column stride),
-/// or copied so that tile i starts at data + i · block_terms with `tile_rows` rows interleaved.
+/// Rows of A for one block of terms, ready for the tiles: either where they are (unit column
+/// stride), or copied so that tile i starts at data + i · block_terms with `tile_rows` rows
+/// interleaved.
 template <class T>
 struct left_block {
     T const* data;
@@ -98,28 +100,22 @@ struct left_block {
 template <int Packs, class T>
 void multiply_panel(left_block<T> a, index_t rows, T const* panel, index_t panel_stride,
                     index_t terms, T* c, index_t c_stride, int last, bool fresh) {
-    index_t i = 0;
-    while (i < rows) {
+    auto tile = [&]<int Rows>(index_t i) {
         T* const target = c + i * c_stride;
-        auto tile = [&]<int Rows>() {
-            if (a.row_stride != 0) {
-                multiply_tile<Rows, Packs, 1>(a.data + i * a.row_stride, a.row_stride, panel,
-                                              panel_stride, terms, target, c_stride, last, fresh);
-            } else {
-                T const* first = a.data + i / tile_rows * tile_rows * block_terms + i % tile_rows;
-                multiply_tile<Rows, Packs, tile_rows>(first, 1, panel, panel_stride, terms, target,
-                                                      c_stride, last, fresh);
-            }
-            i += Rows;
-        };
-        if (i + tile_rows <= rows) {
-            tile.template operator()<tile_rows>();
-        } else if (i + 2 <= rows) {
-            tile.template operator()<2>();
+        if (a.row_stride != 0) {
+            multiply_tile<Rows, Packs, 1>(a.data + i * a.row_stride, a.row_stride, panel,
+                                          panel_stride, terms, target, c_stride, last, fresh);
         } else {
-            tile.template operator()<1>();
+            T const* first = a.data + i / tile_rows * tile_rows * block_terms + i % tile_rows;
+            multiply_tile<Rows, Packs, tile_rows>(first, 1, panel, panel_stride, terms, target,
+                                                  c_stride, last, fresh);
         }
-    }
+        return i + Rows;
+    };
+    index_t i = 0;
+    while (i + tile_rows <= rows) i = tile.template operator()<tile_rows>(i);
+    while (i + 2 <= rows) i = tile.template operator()<2>(i);
+    if (i < rows) tile.template operator()<1>(i);
 }
 
 /// Copies columns [0, columns) × rows [0, terms) of `b` to a panel of rows of `panel_columns`,
@@ -143,7 +139,8 @@ void fill_panel(matrix_view<T> b, index_t terms, index_t columns, T* panel) {
         index_t const t1 = std::min(terms, t0 + block);
         for (index_t j = 0; j < columns; ++j) {
             T const* source = b.at(t0, j);
-            for (index_t t = t0; t < t1; ++t, source += b.row_stride) panel[t * stride + j] = *source;
+            for (index_t t = t0; t < t1; ++t, source += b.row_stride)
+                panel[t * stride + j] = *source;
         }
         for (index_t t = t0; t < t1; ++t)
             std::fill(panel + t * stride + columns, panel + t * stride + padded, T(0));
@@ -158,7 +155,8 @@ index_t packed_size(index_t terms, index_t columns) {
 template <class T>
 void fill_panels(matrix_view<T> b, index_t terms, index_t columns, T* panels) {
     for (index_t j = 0; j < columns; j += panel_columns<T>)
-        fill_panel(b.from(0, j), terms, std::min(panel_columns<T>, columns - j), panels + j * terms);
+        fill_panel(b.from(0, j), terms, std::min(panel_columns<T>, columns - j),
+                   panels + j * terms);
 }
 
 /// Chooses the tile width for a panel of `columns` columns.
@@ -193,8 +191,8 @@ inline index_t left_size(index_t rows) {
     return (rows + tile_rows - 1) / tile_rows * tile_rows * block_terms;
 }
 
-/// C[rows, columns] (+)= A[rows, terms] · B with B already packed by fill_panels for `terms`; only the
-/// first `columns` of the packed columns are multiplied.
+/// C[rows, columns] (+)= A[rows, terms] · B with B already packed by fill_panels for `terms`; only
+/// the first `columns` of the packed columns are multiplied.
 template <class T>
 void multiply_packed(matrix_view<T> a, index_t rows, index_t terms, T const* panels,
                      index_t columns, T* c, index_t c_stride, bool accumulate) {

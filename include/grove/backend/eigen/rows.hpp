@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /// @file
-/// What is computed from one row at a time: sums, softmax statistics, norms. Lanes are combined in one
-/// fixed order, so that a row's bits depend on the row alone.
+/// What is computed from one row at a time: sums, softmax statistics, norms. Lanes are combined in
+/// one fixed order, so that a row's bits depend on the row alone.
 #pragma once
 
 #include <span>

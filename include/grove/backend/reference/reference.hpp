@@ -55,7 +55,8 @@ public:
                 auto const result = law(at(first, i, j), at(more, i, j)...);
                 for (int k = 0; k < outputs; ++k)
                     y[static_cast<std::size_t>(k)].data()[i * columns + j] =
-                        detail::output_traits<std::remove_const_t<decltype(result)>>::get(result, k);
+                        detail::output_traits<std::remove_const_t<decltype(result)>>::get(result,
+                                                                                          k);
             }
         return y;
     }
@@ -152,8 +153,7 @@ public:
     void write_rows(buffer<T>& target, buffer<T> const& x, index_t columns, indices const& index) {
         check_rows("write_rows", index, target.size() / std::max<index_t>(columns, 1));
         for (index_t i = 0; i < index.size(); ++i)
-            std::copy_n(x.data() + i * columns, columns,
-                        target.data() + index.data()[i] * columns);
+            std::copy_n(x.data() + i * columns, columns, target.data() + index.data()[i] * columns);
     }
     template <class T>
     buffer<T> strided_read(buffer<T> const& x, strided_view const& view) {
@@ -172,7 +172,8 @@ public:
     buffer<T> matmul(product_shape const& p, buffer<T> const& a, buffer<T> const& b) {
         auto c = allocate<T>(p.batch * p.m * p.n);
         for (index_t s = 0; s < p.batch; ++s)
-            multiply(p, a.data() + s * p.m * p.k, b.data() + s * p.k * p.n, c.data() + s * p.m * p.n);
+            multiply(p, a.data() + s * p.m * p.k, b.data() + s * p.k * p.n,
+                     c.data() + s * p.m * p.n);
         return c;
     }
     template <class T>
