@@ -66,11 +66,7 @@ struct pack {
     }
     void store(T* destination) const { detail::simd::pstoreu(destination, value); }
     /// Writes the first `count` lanes.
-    [[gnu::noinline]] void store(T* destination, int count) const {
-        alignas(64) T lanes[size];
-        store(lanes);
-        for (int i = 0; i < count; ++i) destination[i] = lanes[i];
-    }
+    void store(T* destination, int count) const { store_lanes(*this, destination, count); }
 
     pack& operator+=(pack b) { return *this = *this + b; }
     pack& operator-=(pack b) { return *this = *this - b; }
@@ -129,6 +125,14 @@ struct pack {
             pack const y = -m / (two + m);
             return select(a < pack(T(0)), -y, y);
         }
+    }
+
+private:
+    /// By value: taking the address of a pack would keep it, and its neighbours, in memory.
+    [[gnu::noinline]] static void store_lanes(pack x, T* destination, int count) {
+        alignas(64) T lanes[size];
+        x.store(lanes);
+        for (int i = 0; i < count; ++i) destination[i] = lanes[i];
     }
 };
 

@@ -400,26 +400,18 @@ private:
     template <class T>
     void product(detail::matrix_view<T> a, detail::matrix_view<T> b, index_t m, index_t n,
                  index_t k, T* c) {
-        constexpr index_t panel = detail::panel_columns<T>;
-        if (m * n * k <= small_product_ || threads() == 1) {
-            if (m < detail::pack_rows) return detail::multiply(a, b, m, n, k, c, n, false);
-        } else if (m < detail::pack_rows) {
-            arena_.parallel((n + panel - 1) / panel, 1, [&](index_t begin, index_t end) {
-                index_t const j = begin * panel, width = std::min(n, end * panel) - j;
-                detail::multiply(a, b.from(0, j), m, width, k, c + j, n, false);
-            });
-            return;
-        }
-        auto packed = allocate<T>(detail::packed_size<T>(k, n));
-        arena_.parallel((n + panel - 1) / panel, 1, [&](index_t begin, index_t end) {
-            index_t const j = begin * panel, width = std::min(n, end * panel) - j;
-            detail::fill_panels(b.from(0, j), k, width, packed.data() + j * k);
-        });
-        constexpr index_t chunk = 64;
-        arena_.parallel((m + chunk - 1) / chunk, 1, [&](index_t begin, index_t end) {
-            for (index_t i = begin * chunk; i < std::min(m, end * chunk); i += chunk)
-                detail::multiply_packed(a.from(i, 0), std::min(chunk, m - i), k, packed.data(), n,
-                                        c + i * n, n, false);
+        // The longer side is shared out, in whole panels or blocks of rows.
+        bool const by_columns = n > m;
+        index_t const unit = by_columns ? detail::panel_columns<T> : detail::tile_rows;
+        index_t const size = by_columns ? n : m, units = (size + unit - 1) / unit;
+        index_t const grain = std::max<index_t>(1, units * small_product_ / (m * n * k + 1));
+        arena_.parallel(units, grain, [&](index_t begin, index_t end) {
+            index_t const first = begin * unit, count = std::min(size, end * unit) - first;
+            if (by_columns) {
+                detail::multiply(a, b.from(0, first), m, count, k, c + first, n, false);
+            } else {
+                detail::multiply(a.from(first, 0), b, count, n, k, c + first * n, n, false);
+            }
         });
     }
     template <class T>

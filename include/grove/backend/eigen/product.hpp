@@ -36,7 +36,7 @@ inline constexpr int tile_packs = 3;
 template <class T>
 inline constexpr index_t panel_columns = tile_packs * pack<T>::size;
 /// Terms of the sum that are multiplied before moving on: a panel of them stays in the L1/L2 cache.
-inline constexpr index_t block_terms = 128;
+inline constexpr index_t block_terms = 256;
 
 /// C[Rows, Packs·width] (+)= A[Rows, terms] · panel. Term t of row r of A is a[r · a_stride + t ·
 /// Step]; row t of the panel starts at panel + t · panel_stride. The sums continue from C unless
@@ -118,6 +118,24 @@ void multiply_panel(left_block<T> a, index_t rows, T const* panel, index_t panel
     if (i < rows) tile.template operator()<1>(i);
 }
 
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wignored-attributes"  // of __m512 as a template argument
+#endif
+/// Writes the transpose of a square of rows of `source` to rows of `target`, one register a row.
+template <class T>
+void transpose_square(T const* source, index_t source_stride, T* target, index_t target_stride) {
+    constexpr int width = pack<T>::size;
+    simd::PacketBlock<typename pack<T>::packet, width> square;
+    for (int i = 0; i < width; ++i)
+        square.packet[i] = pack<T>::load(source + i * source_stride).value;
+    simd::ptranspose(square);
+    for (int i = 0; i < width; ++i) pack<T>{square.packet[i]}.store(target + i * target_stride);
+}
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
+
 /// Copies columns [0, columns) × rows [0, terms) of `b` to a panel of rows of `panel_columns`,
 /// padded with zeros to whole packs.
 template <class T>
@@ -134,17 +152,18 @@ void fill_panel(matrix_view<T> b, index_t terms, index_t columns, T* panel) {
         }
         return;
     }
-    constexpr index_t block = 16;  // a block of the source and of the panel fit in L1 together
-    for (index_t t0 = 0; t0 < terms; t0 += block) {
-        index_t const t1 = std::min(terms, t0 + block);
-        for (index_t j = 0; j < columns; ++j) {
-            T const* source = b.at(t0, j);
-            for (index_t t = t0; t < t1; ++t, source += b.row_stride)
-                panel[t * stride + j] = *source;
+    for (index_t t0 = 0; t0 < terms; t0 += width)
+        for (index_t j0 = 0; j0 < columns; j0 += width) {
+            index_t const t1 = std::min(terms, t0 + width), j1 = std::min(columns, j0 + width);
+            if (b.row_stride == 1 && t1 - t0 == width && j1 - j0 == width) {
+                transpose_square(b.at(t0, j0), b.column_stride, panel + t0 * stride + j0, stride);
+                continue;
+            }
+            for (index_t t = t0; t < t1; ++t) {
+                for (index_t j = j0; j < j1; ++j) panel[t * stride + j] = *b.at(t, j);
+                std::fill(panel + t * stride + j1, panel + t * stride + j0 + width, T(0));
+            }
         }
-        for (index_t t = t0; t < t1; ++t)
-            std::fill(panel + t * stride + columns, panel + t * stride + padded, T(0));
-    }
 }
 
 /// `b` [terms, columns] as packed panels: panel p holds columns [p·panel_columns, …) for all terms.
@@ -210,34 +229,43 @@ void multiply_packed(matrix_view<T> a, index_t rows, index_t terms, T const* pan
 }
 
 /// Rows above which packing B pays for itself even if its rows are contiguous.
-inline constexpr index_t pack_rows = 96;
+inline constexpr index_t pack_rows = 160;
+/// Rows of A, and panels of B, that are worked on together: both stay in the L2 cache.
+inline constexpr index_t block_rows = 128;
+inline constexpr index_t block_panels = 16;
 
 /// C[rows, columns] (+)= A · B on the calling thread.
 template <class T>
 void multiply(matrix_view<T> a, matrix_view<T> b, index_t rows, index_t columns, index_t terms,
               T* c, index_t c_stride, bool accumulate) {
-    constexpr index_t stride = panel_columns<T>;
+    constexpr index_t stride = panel_columns<T>, block_columns = block_panels * stride;
     if (terms == 0 && !accumulate)
         for (index_t i = 0; i < rows; ++i) std::fill_n(c + i * c_stride, columns, T(0));
     bool const direct = b.column_stride == 1 && rows < pack_rows;
-    T* const panel = scratch<T, 0>(stride * block_terms);
-    T* const memory = a.column_stride == 1 ? nullptr : scratch<T, 1>(left_size(rows));
-    for (index_t t = 0; t < terms; t += block_terms) {
-        index_t const count = std::min(block_terms, terms - t);
-        auto const block = left_block<T>::of(a.from(0, t), rows, count, memory);
-        bool const fresh = t == 0 && !accumulate;
-        for (index_t j = 0; j < columns; j += stride) {
-            index_t const width = std::min(stride, columns - j);
-            matrix_view<T> const part = b.from(t, j);
-            if (direct && width % pack<T>::size == 0) {
-                multiply_columns(block, rows, part.data, part.row_stride, count, width, c + j,
-                                 c_stride, fresh);
-            } else {
-                fill_panel(part, count, width, panel);
-                multiply_columns(block, rows, panel, stride, count, width, c + j, c_stride, fresh);
+    T* const panels = scratch<T, 0>(std::min(block_columns, columns + stride) * block_terms);
+    T* const memory = a.column_stride == 1 ? nullptr : scratch<T, 1>(left_size(block_rows));
+    for (index_t t = 0; t < terms; t += block_terms)
+        for (index_t first = 0; first < columns; first += block_columns) {
+            index_t const count = std::min(block_terms, terms - t);
+            index_t const end = std::min(columns, first + block_columns);
+            auto in_place = [&](index_t width) { return direct && width % pack<T>::size == 0; };
+            for (index_t j = first; j < end; j += stride)
+                if (!in_place(std::min(stride, end - j)))
+                    fill_panel(b.from(t, j), count, std::min(stride, end - j),
+                               panels + (j - first) * block_terms);
+            for (index_t i = 0; i < rows; i += block_rows) {
+                index_t const height = std::min(block_rows, rows - i);
+                auto const block = left_block<T>::of(a.from(i, t), height, count, memory);
+                for (index_t j = first; j < end; j += stride) {
+                    index_t const width = std::min(stride, end - j);
+                    bool const where_it_is = in_place(width);
+                    multiply_columns(block, height,
+                                     where_it_is ? b.at(t, j) : panels + (j - first) * block_terms,
+                                     where_it_is ? b.row_stride : stride, count, width,
+                                     c + i * c_stride + j, c_stride, t == 0 && !accumulate);
+                }
             }
         }
-    }
 }
 
 }  // namespace grove::inline GROVE_ISA::detail
