@@ -43,7 +43,7 @@ void peak(benchmark::State& state) {
     }
     report(state, 2.0 * 24 * rounds * number::size);
 }
-BENCHMARK(peak)->ThreadRange(1, 2)->UseRealTime();
+BENCHMARK(peak);
 
 // Arguments: m, n, k, transpose a, transpose b, threads.
 void grove_product(benchmark::State& state) {

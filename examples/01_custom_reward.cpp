@@ -1,23 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// A reward and a surrogate of your own, ten lines each; everything else is grove's.
+// A reward and a surrogate of your own; everything else is grove's.
 #include <iostream>
 
-#include "grove/backend/eigen/eigen.hpp"
-#include "grove/optim/schedule.hpp"
-#include "grove/rl/preset.hpp"
-#include "grove/train/grpo_trainer.hpp"
+#include "grove/grove.hpp"
 
-// Rewards the share of sevens in the completion.
-struct likes_sevens {
+struct likes_sevens {  // the share of sevens in the completion
     std::optional<float> operator()(std::string_view, std::string_view text,
                                     std::string_view) const {
-        if (text.empty()) return 0.0f;
-        return static_cast<float>(std::ranges::count(text, '7')) / static_cast<float>(text.size());
+        return text.empty() ? 0.0f : std::ranges::count(text, '7') / float(text.size());
     }
 };
-
-// A surrogate without a kink: A · tanh(ratio − 1). Its gradient comes from dual numbers.
-struct soft_surrogate {
+struct soft_surrogate {  // A · tanh(ratio − 1): no kink, and its gradient comes for free
     template <class Number>
     GROVE_HD Number operator()(Number ratio, Number advantage) const {
         return advantage * grove::math::tanh(ratio - Number(1));
@@ -25,22 +18,21 @@ struct soft_surrogate {
 };
 
 int main() {
+    namespace rl = grove::rl;
     grove::eigen_backend backend;
     grove::symbol_tokenizer const tokens("0123456789");
     grove::decoder<grove::eigen_backend> model(
-        backend,
-        {.vocab_size = tokens.vocabulary_size(), .hidden_size = 32, .num_hidden_layers = 2}, 1);
-    grove::rl::objective<grove::rl::group_normalized, grove::rl::token_ratio, soft_surrogate,
-                         grove::rl::no_kl, grove::rl::token_mean> const objective;
+        backend, {.vocab_size = tokens.vocabulary_size(), .hidden_size = 32}, /*seed*/ 1);
+    rl::objective<rl::group_normalized, rl::token_ratio, soft_surrogate, rl::no_kl,
+                  rl::token_mean> const objective;
     grove::grpo_options options;
     options.generation.max_new_tokens = 8;
     grove::grpo_trainer trainer(model, objective, options, grove::constant_schedule{1e-2});
-    auto const prompts = [](grove::index_t) { return grove::rollout_problem{"<begin>", ""}; };
+    auto const prompt = [](grove::index_t) { return grove::rollout_problem{"<begin>", ""}; };
     double reward = 0;
-    trainer.run(30, prompts, tokens, likes_sevens{}, [&](grove::grpo_report const& report) {
+    trainer.run(30, prompt, tokens, likes_sevens{}, [&](grove::grpo_report const& report) {
         reward = report.metrics.values.front().value;
-        if (report.step % 10 == 9)
-            std::cout << "step " << report.step + 1 << " reward " << reward << '\n';
+        if (report.step % 10 == 9) std::cout << report.step + 1 << ": " << reward << '\n';
     });
     return reward > 0.9 ? 0 : 1;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /// @file
-/// All of grove that needs Eigen and oneTBB alone, layer by layer. The rest by its own headers: files
-/// and pictures in grove/io/ (need JSON), and what lies in folders named cuda (the CUDA Toolkit).
+/// All of grove that needs Eigen and oneTBB alone, layer by layer. The rest by its own headers:
+/// files and pictures in grove/io/ need JSON, and folders named cuda need the CUDA Toolkit.
 #pragma once
 
 #include "grove/core/config.hpp"
