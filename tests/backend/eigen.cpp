@@ -185,3 +185,19 @@ TEST_CASE("eigen_backend: as many threads as asked for, all of them for 0") {
     CHECK(eigen_backend(2).threads() == 2);
     CHECK(eigen_backend(0).threads() >= 1);
 }
+
+TEST_CASE_TEMPLATE("segments must cover the rows", Backend, grove::reference_backend,
+                   grove::eigen_backend) {
+    Backend b;
+    std::vector<float> const numbers(12, 1.0f);
+    auto const x = b.upload(std::span<float const>(numbers));
+    for (std::vector<std::int32_t> const& wrong :
+         {std::vector<std::int32_t>{}, {0}, {0, 3}, {1, 4}, {0, 5, 4}, {0, 5}}) {
+        auto const offsets = b.upload(std::span<std::int32_t const>(wrong));
+        CHECK_THROWS_AS(b.sum_segments(x, 3, offsets), grove::value_error);
+        CHECK_THROWS_AS(b.repeat_segments(x, 3, offsets, 4), grove::value_error);
+        grove::grouped_shape const g{4, 3, 3, static_cast<grove::index_t>(wrong.size()) - 1};
+        CHECK_THROWS_AS(b.grouped_matmul(g, x, x, offsets), grove::value_error);
+        CHECK_THROWS_AS(b.grouped_outer(g, x, x, offsets), grove::value_error);
+    }
+}

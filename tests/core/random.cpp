@@ -110,3 +110,19 @@ TEST_CASE("random_sequence: an empty range is a value_error with both ends in it
     CHECK_THROWS_WITH_AS(sequence.integer(2, 1),
                          "[random_sequence::integer] expected low ≤ high, got 2 > 1", value_error);
 }
+
+TEST_CASE("random_sequence: integers over the whole signed range") {
+    grove::random_sequence random({.seed = 9});
+    constexpr auto low = std::numeric_limits<std::int64_t>::min();
+    constexpr auto high = std::numeric_limits<std::int64_t>::max();
+    bool negative = false, positive = false;
+    for (int i = 0; i < 64; ++i) {
+        auto const x = random.integer(low, high);
+        negative = negative || x < 0;
+        positive = positive || x > 0;
+        CHECK(random.integer(high - 1, high) >= high - 1);
+        CHECK(random.integer(low, low) == low);
+    }
+    CHECK(negative);
+    CHECK(positive);
+}

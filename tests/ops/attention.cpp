@@ -286,3 +286,20 @@ TEST_CASE_TEMPLATE("attention: extents that do not fit are shape_errors", B, ref
         CHECK_THROWS_AS(attention(small, q, k, k, outside), shape_error);
     }
 }
+
+TEST_CASE("attention: sequences that share keys act, but do not learn") {
+    grove::eigen_backend b(1);
+    auto const q = grove::zeros<float>(b, {2, 4}), k = grove::zeros<float>(b, {3, 4});
+    grove::attention_layout shared;
+    shared.add(1, 0, 3);
+    shared.add(1, 1, 2);
+    CHECK_FALSE(shared.keys_are_disjoint());
+    CHECK(grove::attention_layout::packed({2, 1, 3}).keys_are_disjoint());
+    CHECK_NOTHROW(grove::attention({1, 1, 4}, q, k, k, shared));
+    grove::autodiff<grove::eigen_backend> tape(b);
+    auto ignore = [](auto const&) {};
+    auto const tracked = grove::leaf(tape, k, ignore);
+    CHECK_THROWS_AS(
+        grove::attention({1, 1, 4}, grove::leaf(tape, q, ignore), tracked, tracked, shared),
+        grove::value_error);
+}

@@ -3,6 +3,7 @@
 /// Random numbers that depend on what they are for, never on the order of execution.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstdint>
@@ -75,9 +76,12 @@ public:
     std::int64_t integer(std::int64_t low, std::int64_t high) {
         require<value_error>(low <= high, "random_sequence::integer", "expected low ≤ high, got ",
                              low, " > ", high);
-        auto const span = static_cast<double>(high - low) + 1.0;
-        auto const offset = static_cast<std::int64_t>(uniform() * span);
-        return low + (offset > high - low ? high - low : offset);
+        // Unsigned, because the distance may exceed the signed range.
+        auto const span = static_cast<std::uint64_t>(high) - static_cast<std::uint64_t>(low);
+        double const drawn = uniform() * (static_cast<double>(span) + 1.0);
+        auto const offset =
+            drawn < 0x1p64 ? std::min(static_cast<std::uint64_t>(drawn), span) : span;
+        return static_cast<std::int64_t>(static_cast<std::uint64_t>(low) + offset);
     }
 
 private:

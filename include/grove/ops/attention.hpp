@@ -3,7 +3,9 @@
 /// Causal attention over packed sequences, with fresh or cached keys.
 #pragma once
 
+#include <algorithm>
 #include <limits>
+#include <numeric>
 
 #include "grove/ops/create.hpp"
 #include "grove/ops/index.hpp"
@@ -31,6 +33,17 @@ struct attention_layout {
         offsets.push_back(offsets.back() + static_cast<std::int32_t>(queries));
         key_first.push_back(static_cast<std::int32_t>(first_key));
         key_counts.push_back(static_cast<std::int32_t>(keys));
+    }
+    /// Whether no key row belongs to two sequences: what a gradient by the keys needs.
+    bool keys_are_disjoint() const {
+        std::vector<std::size_t> order(key_first.size());
+        std::iota(order.begin(), order.end(), std::size_t{0});
+        std::sort(order.begin(), order.end(),
+                  [&](auto a, auto b) { return key_first[a] < key_first[b]; });
+        for (std::size_t i = 1; i < order.size(); ++i)
+            if (key_first[order[i - 1]] + key_counts[order[i - 1]] > key_first[order[i]])
+                return false;
+        return true;
     }
     /// Sequences of these lengths whose keys are their own tokens.
     static attention_layout packed(std::vector<std::int32_t> const& lengths) {
@@ -102,6 +115,10 @@ tensor<B, T> attention(attention_shape const& shape, tensor<B, T> const& q, tens
             layout.key_first[s] >= 0 && layout.key_first[s] + layout.key_counts[s] <= k.rows(),
             "attention", "expected keys within ", k.rows(), " rows, got ", layout.key_counts[s],
             " from row ", layout.key_first[s]);
+    if constexpr (is_autodiff<B>)
+        require<value_error>(
+            layout.keys_are_disjoint(), "attention",
+            "expected sequences with keys of their own under autodiff, got shared ones");
     if constexpr (has_attention<B, T>) {
         B& b = q.backend();
         auto index = [&](std::vector<std::int32_t> const& x) {

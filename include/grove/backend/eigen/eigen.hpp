@@ -64,6 +64,7 @@ public:
     }
     template <class T>
     buffer<T> sum_segments(buffer<T> const& x, index_t columns, indices const& offsets) {
+        check_offsets("sum_segments", offsets, x.size() / std::max<index_t>(columns, 1));
         index_t const segments = offsets.size() - 1;
         auto y = allocate<T>(segments * columns);
         auto sum = [&](index_t s, index_t j, int count) {
@@ -131,6 +132,7 @@ public:
     template <class T>
     buffer<T> grouped_matmul(grouped_shape const& g, buffer<T> const& x, buffer<T> const& w,
                              indices const& offsets) {
+        check_offsets("grouped_matmul", offsets, g.rows);
         auto y = allocate<T>(g.rows * g.n);
         constexpr index_t chunk = 64;
         std::vector<std::array<index_t, 3>> pieces;  // group, first row, rows
@@ -152,6 +154,7 @@ public:
     template <class T>
     buffer<T> grouped_outer(grouped_shape const& g, buffer<T> const& x, buffer<T> const& y,
                             indices const& offsets) {
+        check_offsets("grouped_outer", offsets, g.rows);
         auto w = allocate<T>(g.groups * g.k * g.n);
         index_t const work = g.rows * g.n * g.k / std::max<index_t>(g.groups, 1);
         arena_.parallel(g.groups, small_product_ / (work + 1), [&](index_t begin, index_t end) {

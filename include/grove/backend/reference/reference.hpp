@@ -86,6 +86,7 @@ public:
     }
     template <class T>
     buffer<T> sum_segments(buffer<T> const& x, index_t columns, indices const& offsets) {
+        check_offsets("sum_segments", offsets, x.size() / std::max<index_t>(columns, 1));
         index_t const segments = offsets.size() - 1;
         auto y = zeros<T>(segments * columns);
         for (index_t s = 0; s < segments; ++s)
@@ -98,6 +99,7 @@ public:
     template <class T>
     buffer<T> repeat_segments(buffer<T> const& x, index_t columns, indices const& offsets,
                               index_t rows) {
+        check_offsets("repeat_segments", offsets, rows);
         auto y = zeros<T>(rows * columns);
         for (index_t s = 0; s + 1 < offsets.size(); ++s)
             for (index_t i = offsets.data()[s]; i < offsets.data()[s + 1]; ++i)
@@ -179,6 +181,7 @@ public:
     template <class T>
     buffer<T> grouped_matmul(grouped_shape const& g, buffer<T> const& x, buffer<T> const& w,
                              indices const& offsets) {
+        check_offsets("grouped_matmul", offsets, g.rows);
         auto y = allocate<T>(g.rows * g.n);
         for (index_t e = 0; e < g.groups; ++e) {
             index_t const begin = offsets.data()[e], rows = offsets.data()[e + 1] - begin;
@@ -191,6 +194,7 @@ public:
     template <class T>
     buffer<T> grouped_outer(grouped_shape const& g, buffer<T> const& x, buffer<T> const& y,
                             indices const& offsets) {
+        check_offsets("grouped_outer", offsets, g.rows);
         auto w = allocate<T>(g.groups * g.k * g.n);
         for (index_t e = 0; e < g.groups; ++e) {
             index_t const begin = offsets.data()[e], rows = offsets.data()[e + 1] - begin;
@@ -207,6 +211,15 @@ public:
     }
 
 protected:
+    /// Segments must cover the rows, one behind the other.
+    static void check_offsets(char const* operation, indices const& offsets, index_t rows) {
+        index_t const last = offsets.size() - 1;
+        bool valid = last >= 0 && offsets.data()[0] == 0 && offsets.data()[last] == rows;
+        for (index_t s = 0; valid && s < last; ++s)
+            valid = offsets.data()[s] <= offsets.data()[s + 1];
+        require<value_error>(valid, operation, "expected offsets that ascend from 0 to ", rows,
+                             ", got others");
+    }
     static void check_rows(char const* operation, indices const& index, index_t rows) {
         for (index_t i = 0; i < index.size(); ++i)
             require<value_error>(index.data()[i] >= 0 && index.data()[i] < rows, operation,
