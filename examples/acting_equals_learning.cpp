@@ -7,8 +7,10 @@
 #include <cmath>
 #include <iostream>
 
+#include "grove/io/json.hpp"
+#include "grove/task/problem.hpp"
 #include "grove/train/language_policy.hpp"
-#include "r1_zero/settings.hpp"
+#include "r1_zero/model.hpp"
 
 namespace {
 

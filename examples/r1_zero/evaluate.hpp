@@ -3,8 +3,9 @@
 #pragma once
 
 #include "grove/eval/report.hpp"
+#include "grove/task/problem.hpp"
 #include "grove/text/template.hpp"
-#include "settings.hpp"
+#include "model.hpp"
 
 namespace r1_zero {
 

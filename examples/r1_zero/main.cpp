@@ -7,8 +7,10 @@
 //    demonstration, no reward on length, no learned reward model.
 // 3. Held-out problems say what came of it.
 #include <CLI/CLI.hpp>
+#include <iostream>
 
 #include "outcome.hpp"
+#include "run.hpp"
 
 namespace {
 

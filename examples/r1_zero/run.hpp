@@ -8,6 +8,7 @@
 #include <iostream>
 
 #include "evaluate.hpp"
+#include "grove/io/checkpoint.hpp"
 #include "grove/io/checkpoint_folder.hpp"
 #include "grove/io/metrics.hpp"
 #include "grove/io/progress.hpp"
@@ -15,6 +16,7 @@
 #include "grove/reward/accuracy.hpp"
 #include "grove/reward/format.hpp"
 #include "grove/reward/sum.hpp"
+#include "grove/task/base_data.hpp"
 
 namespace r1_zero {
 
