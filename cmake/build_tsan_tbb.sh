@@ -20,7 +20,7 @@ done
 for file in /etc/apt/sources.list /etc/apt/sources.list.d/*.list; do
     [[ ! -e $file ]] || sed -n 's/^deb /deb-src /p' "$file" >"$work/parts/${file##*/}.list"
 done
-apt_options=(-qq -o Dir::Etc::SourceList=/dev/null -o "Dir::Etc::SourceParts=$work/parts"
+apt_options=(-o APT::Sandbox::User=root -qq -o Dir::Etc::SourceList=/dev/null -o "Dir::Etc::SourceParts=$work/parts"
              -o "Dir::State::Lists=$work/lists" -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache=)
 
 echo "Building oneTBB with ThreadSanitizer ..."
