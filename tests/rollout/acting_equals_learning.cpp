@@ -18,7 +18,7 @@ std::vector<float> learned(On& on, model_type const& model, sampling_options con
                            std::vector<completion> const& made, index_t chunk) {
     std::vector<std::vector<std::int32_t>> sequences;
     std::vector<std::int32_t> rows, targets;
-    auto const temperature = static_cast<float>(sampler(sampling).recorded_temperature());
+    auto const temperature = static_cast<float>(sampling.recorded_temperature());
     head_options<float> head{.temperature = temperature, .kept = {}, .chunk = chunk};
     if (!made[0].kept.all()) head.kept.offsets = {0};
     std::int32_t first = 0;

@@ -119,8 +119,8 @@ TEST_CASE("temperature 0 takes the best token, the lowest of equals") {
     CHECK(draw(s, {0.5, 2, -1, 2}, 0.999) == 1);
     CHECK(s.kept().empty());
     CHECK(draw(s, {-infinity, -infinity, -3}, 0.0) == 2);
-    CHECK(s.recorded_temperature() == 1);
-    CHECK(sampler({.temperature = 0.6}).recorded_temperature() == 0.6);
+    CHECK(s.options().recorded_temperature() == 1);
+    CHECK(sampling_options{.temperature = 0.6}.recorded_temperature() == 0.6);
 }
 
 TEST_CASE("the ends of the unit interval draw tokens that are possible") {

@@ -11,6 +11,18 @@
 
 namespace grove::inline GROVE_ISA {
 
+namespace detail {
+/// The rate of step < warmup on a line from 0 to `peak`.
+inline double warm_up(double peak, std::int64_t step, std::int64_t warmup) {
+    return peak * static_cast<double>(step + 1) / static_cast<double>(warmup);
+}
+/// How much of the way from `warmup` to `steps` lies behind a step, at most 1.
+inline double share_done(std::int64_t step, std::int64_t warmup, std::int64_t steps) {
+    double const span = static_cast<double>(std::max<std::int64_t>(steps - warmup, 1));
+    return std::min(1.0, static_cast<double>(step - warmup) / span);
+}
+}  // namespace detail
+
 /// Linear warm-up to `peak`, then a half cosine down to `peak · floor` at `steps`, and that
 /// afterwards.
 struct cosine_schedule {
@@ -21,10 +33,8 @@ struct cosine_schedule {
 
     /// The rate of step 0, 1, …
     double operator()(std::int64_t step) const {
-        if (step < warmup)
-            return peak * static_cast<double>(step + 1) / static_cast<double>(warmup);
-        double const span = static_cast<double>(std::max<std::int64_t>(steps - warmup, 1));
-        double const t = std::min(1.0, static_cast<double>(step - warmup) / span);
+        if (step < warmup) return detail::warm_up(peak, step, warmup);
+        double const t = detail::share_done(step, warmup, steps);
         return peak * (floor + (1 - floor) * 0.5 * (1 + std::cos(3.14159265358979323846 * t)));
     }
 };
@@ -35,8 +45,7 @@ struct constant_schedule {
     std::int64_t warmup = 0;
 
     double operator()(std::int64_t step) const {
-        if (step < warmup)
-            return peak * static_cast<double>(step + 1) / static_cast<double>(warmup);
+        if (step < warmup) return detail::warm_up(peak, step, warmup);
         return peak;
     }
 };
@@ -49,10 +58,8 @@ struct linear_schedule {
     double floor = 0.0;
 
     double operator()(std::int64_t step) const {
-        if (step < warmup)
-            return peak * static_cast<double>(step + 1) / static_cast<double>(warmup);
-        double const span = static_cast<double>(std::max<std::int64_t>(steps - warmup, 1));
-        double const t = std::min(1.0, static_cast<double>(step - warmup) / span);
+        if (step < warmup) return detail::warm_up(peak, step, warmup);
+        double const t = detail::share_done(step, warmup, steps);
         return peak * (1 - (1 - floor) * t);
     }
 };

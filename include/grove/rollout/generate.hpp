@@ -157,9 +157,9 @@ private:
             kept.tokens.insert(kept.tokens.end(), set.begin(), set.end());
             kept.offsets.push_back(static_cast<std::int32_t>(kept.tokens.size()));
         }
-        auto const log_probability =
-            to_host(token_statistics(logits, indices_from(model_->backend(), tokens),
-                                     static_cast<T>(sampler_.recorded_temperature()), kept)[0]);
+        auto const log_probability = to_host(
+            token_statistics(logits, indices_from(model_->backend(), tokens),
+                             static_cast<T>(options_.sampling.recorded_temperature()), kept)[0]);
         std::vector<sequence> going_on;
         for (std::size_t i = 0; i < active_.size(); ++i) {
             auto& s = active_[i];

@@ -21,6 +21,9 @@ struct sampling_options {
     double top_p = 1.0;        ///< keep the fewest tokens whose probabilities reach this sum
     double min_p = 0.0;        ///< keep tokens at least this share of the best one's probability
 
+    /// The temperature under which log-probabilities are recorded: that of sampling, or 1 when
+    /// greedy.
+    double recorded_temperature() const { return temperature > 0 ? temperature : 1.0; }
     bool truncates() const { return top_k > 0 || top_p < 1.0 || min_p > 0.0; }
     /// Throws configuration_error for values outside their ranges.
     void validate() const {
@@ -42,12 +45,6 @@ public:
     explicit sampler(sampling_options options) : options_(options) { options.validate(); }
 
     sampling_options const& options() const { return options_; }
-    /// The temperature under which log-probabilities are recorded: that of sampling, or 1 when
-    /// greedy.
-    double recorded_temperature() const {
-        return options_.temperature > 0 ? options_.temperature : 1.0;
-    }
-
     /// One token from softmax(logits / temperature), truncated and renormalised, by inverse
     /// transform of `uniform` in [0, 1). Throws value_error where one logit is NaN or the largest
     /// is not finite.

@@ -231,7 +231,7 @@ private:
             responses.push_back(data.responses[i]);
         }
         record.rate = schedule_(optimizer_.steps());
-        double const temperature = recorded_temperature();
+        double const temperature = options_.generation.sampling.recorded_temperature();
         auto policy = rl::differentiable<T>(
             model_->backend(),
             language_forward<B, T>(*model_, temperature, options_.learning.balance, &loads_));
@@ -260,9 +260,11 @@ private:
             advantage.push_back(data.advantage[chosen[i]]);
         }
         if (reference_)
-            reference = to_host(language_forward<B, T>(*reference_, recorded_temperature())(
-                                    model_->backend(), batch)
-                                    .log_probability);
+            reference =
+                to_host(language_forward<B, T>(*reference_,
+                                               options_.generation.sampling.recorded_temperature())(
+                            model_->backend(), batch)
+                            .log_probability);
         auto const now = policy.evaluate(batch, rl::statistics_request{.entropy = true});
         rl::token_statistics<T> gradient;
         gradient.log_probability.resize(old.size());
@@ -277,10 +279,6 @@ private:
             record.max_abs_diff =
                 std::max(record.max_abs_diff,
                          static_cast<double>(std::abs(now.log_probability[t] - old[t])));
-    }
-    double recorded_temperature() const {
-        double const t = options_.generation.sampling.temperature;
-        return t > 0 ? t : 1.0;
     }
 
     grpo_report summarize(rollout& data, learning_record const& record, double sampling_seconds,
