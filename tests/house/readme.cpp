@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <doctest/doctest.h>
 
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <string>
@@ -8,7 +9,7 @@
 namespace {
 
 std::string text_of(std::string const& path) {
-    std::ifstream file(std::string(GROVE_SOURCE_DIRECTORY) + "/" + path);
+    std::ifstream file(std::filesystem::path(GROVE_SOURCE_DIRECTORY) / path);
     REQUIRE_MESSAGE(file.good(), path);
     std::ostringstream text;
     text << file.rdbuf();

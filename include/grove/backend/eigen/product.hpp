@@ -51,25 +51,25 @@ template <int Rows, int Packs, int Step, class T>
     if (!fresh) {
 #pragma GCC unroll 8
         for (int r = 0; r < Rows; ++r)
-#pragma GCC unroll 4
+#pragma GCC unroll 16
             for (int p = 0; p < Packs; ++p)
                 sum[r][p] = load_pack(c + r * c_stride + p * width, p + 1 < Packs ? width : last);
     }
     for (index_t t = 0; t < terms; ++t) {
         number b[Packs];
-#pragma GCC unroll 4
+#pragma GCC unroll 16
         for (int p = 0; p < Packs; ++p) b[p] = number::load(panel + p * width);
 #pragma GCC unroll 8
         for (int r = 0; r < Rows; ++r) {
             number const factor(a[r * a_stride + t * Step]);
-#pragma GCC unroll 4
+#pragma GCC unroll 16
             for (int p = 0; p < Packs; ++p) sum[r][p] = number::fma(factor, b[p], sum[r][p]);
         }
         panel += panel_stride;
     }
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r)
-#pragma GCC unroll 4
+#pragma GCC unroll 16
         for (int p = 0; p < Packs; ++p)
             store_pack(sum[r][p], c + r * c_stride + p * width, p + 1 < Packs ? width : last);
 }
@@ -228,6 +228,8 @@ void multiply_packed(matrix_view<T> a, index_t rows, index_t terms, T const* pan
     }
 }
 
+/// Packs of a tile of one row: enough independent sums to hide the latency of each.
+inline constexpr int wide_packs = 2 * tile_rows;
 /// Rows above which packing B pays for itself even if its rows are contiguous.
 inline constexpr index_t pack_rows = 160;
 /// Rows of A, and panels of B, that are worked on together: both stay in the L2 cache.
@@ -242,6 +244,17 @@ void multiply(matrix_view<T> a, matrix_view<T> b, index_t rows, index_t columns,
     if (terms == 0 && !accumulate)
         for (index_t i = 0; i < rows; ++i) std::fill_n(c + i * c_stride, columns, T(0));
     bool const direct = b.column_stride == 1 && rows < pack_rows;
+    if (direct && rows == 1 && a.column_stride == 1) {
+        constexpr index_t wide = wide_packs * pack<T>::size;
+        index_t j = 0;
+        for (; j + wide <= columns; j += wide)
+            multiply_tile<1, wide_packs, 1>(a.data, 0, b.at(0, j), b.row_stride, terms, c + j, 0,
+                                            pack<T>::size, !accumulate);
+        if (j == columns) return;
+        b = b.from(0, j);
+        c += j;
+        columns -= j;
+    }
     T* const panels = scratch<T, 0>(std::min(block_columns, columns + stride) * block_terms);
     T* const memory = a.column_stride == 1 ? nullptr : scratch<T, 1>(left_size(block_rows));
     for (index_t t = 0; t < terms; t += block_terms)
