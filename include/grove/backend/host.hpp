@@ -69,12 +69,16 @@ private:
     /// Large blocks ask for huge pages: a product of large matrices otherwise spends its time
     /// looking up addresses.
     static void* allocate(std::size_t size) {
-        bool const large = size >= huge_page;
-        void* const block = std::aligned_alloc(large ? huge_page : alignment, size);
-        if (block == nullptr) throw std::bad_alloc();
+        void* block = nullptr;
 #if defined(__linux__)
-        if (large) ::madvise(block, size, MADV_HUGEPAGE);  // a wish; refusal costs speed alone
+        if (size >= huge_page) {
+            if (::posix_memalign(&block, huge_page, size) != 0) throw std::bad_alloc();
+            ::madvise(block, size, MADV_HUGEPAGE);  // a wish: its refusal costs speed alone
+            return block;
+        }
 #endif
+        block = std::aligned_alloc(alignment, size);
+        if (block == nullptr) throw std::bad_alloc();
         return block;
     }
     /// Powers of two and three quarter steps between them: at most 25 % waste.
