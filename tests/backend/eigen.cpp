@@ -140,7 +140,7 @@ TEST_CASE_TEMPLATE("eigen: fused operations have the same bits on one thread and
                           down(b.swiglu_backward(rows_of(g, half, 0, rows), x, rows, half))};
     };
     CHECK(gated(one) == gated(two));
-    auto rotated = [&](eigen_backend& b) { return down(b.rope(x, x, targets, 13, 10, true)); };
+    auto rotated = [&](eigen_backend& b) { return down(b.rope(x, x, targets, 13, 10, rope_pairs::halves, true)); };
     CHECK(rotated(one) == rotated(two));
     auto statistics = [&](eigen_backend& b) {
         auto const y = b.token_statistics(x, columns, targets, T(0.7), none, none);

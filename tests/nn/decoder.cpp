@@ -5,6 +5,7 @@
 
 #include <string>
 
+#include "differences.hpp"
 #include "golden_decoder.hpp"
 #include "grove/backend/eigen/eigen.hpp"
 #include "small_decoder.hpp"
@@ -63,33 +64,6 @@ void check_golden(B& backend, decoder_config const& config, golden_decoder const
     check_close(probes, golden.gradient_probe);
 }
 
-/// Gradients of the loss against central differences, at a few elements of every parameter.
-template <class B>
-void check_differences(B& backend, decoder_config const& config) {
-    decoder<B, double> model(backend, config, 1);
-    grove_test::set_weights(model);
-    autodiff<B> tape(backend);
-    backward(grove_test::loss(tape, model));
-    model.visit([&](auto& p) {
-        CAPTURE(p.name);
-        auto const gradient = to_host(p.gradient);
-        auto const centre = p.value;
-        for (std::size_t sample = 0; sample < 3; ++sample) {
-            std::size_t const at = (gradient.size() * (2 * sample + 1)) / 6;
-            double const step = 1e-5;
-            auto const loss = [&](double shift) {
-                auto moved = to_host(centre);
-                moved[at] += shift;
-                p.value = from_host(backend, centre.extents(), moved);
-                return to_host(grove_test::loss(backend, model))[0];
-            };
-            double const slope = (loss(step) - loss(-step)) / (2 * step);
-            CHECK(gradient[at] == doctest::Approx(slope).epsilon(1e-7));
-        }
-        p.value = centre;
-    });
-}
-
 using model_type = decoder<eigen_backend, double>;
 
 /// The message of the exception of type `Error` that f throws, or nothing.
@@ -124,8 +98,8 @@ TEST_CASE("the decoder computes what an independent program computes") {
 
 TEST_CASE("gradients of whole decoders agree with finite differences") {
     eigen_backend eigen(1);
-    check_differences(eigen, dense_config());
-    check_differences(eigen, grouped_config());
+    grove_test::check_differences(eigen, dense_config());
+    grove_test::check_differences(eigen, grouped_config());
 }
 
 TEST_CASE("the parameters have names and a fixed order") {

@@ -15,17 +15,35 @@ using namespace grove;
 
 /// Grouped queries, a head width that is not hidden_size / heads, an untied head.
 inline decoder_config dense_config() {
-    return {.vocab_size = 7, .hidden_size = 8, .intermediate_size = 5, .num_hidden_layers = 2,
-            .num_attention_heads = 4, .num_key_value_heads = 2, .head_dim = 6,
-            .max_position_embeddings = 16, .rope_theta = 500, .rms_norm_eps = 1e-5};
+    return {.vocab_size = 7,
+            .hidden_size = 8,
+            .intermediate_size = 5,
+            .num_hidden_layers = 2,
+            .num_attention_heads = 4,
+            .num_key_value_heads = 2,
+            .head_dim = 6,
+            .max_position_embeddings = 16,
+            .rope_theta = 500,
+            .rms_norm_eps = 1e-5};
 }
 /// One dense layer and two of experts in four groups, of which two stay; shared experts; tied head.
 inline decoder_config grouped_config() {
-    return {.vocab_size = 7, .hidden_size = 8, .intermediate_size = 5, .num_hidden_layers = 3,
-            .num_attention_heads = 2, .num_key_value_heads = 1, .max_position_embeddings = 16,
-            .rope_theta = 500, .rms_norm_eps = 1e-5, .tie_word_embeddings = true,
-            .n_routed_experts = 8, .num_experts_per_tok = 3, .n_shared_experts = 2,
-            .moe_intermediate_size = 3, .n_group = 4, .topk_group = 2,
+    return {.vocab_size = 7,
+            .hidden_size = 8,
+            .intermediate_size = 5,
+            .num_hidden_layers = 3,
+            .num_attention_heads = 2,
+            .num_key_value_heads = 1,
+            .max_position_embeddings = 16,
+            .rope_theta = 500,
+            .rms_norm_eps = 1e-5,
+            .tie_word_embeddings = true,
+            .n_routed_experts = 8,
+            .num_experts_per_tok = 3,
+            .n_shared_experts = 2,
+            .moe_intermediate_size = 3,
+            .n_group = 4,
+            .topk_group = 2,
             .routed_scaling_factor = 2.5};
 }
 /// Experts alone, from the first layer, without groups, shared experts or normalised weights.
@@ -37,6 +55,31 @@ inline decoder_config plain_config() {
     config.n_group = config.topk_group = 1;
     config.norm_topk_prob = false;
     config.routed_scaling_factor = 1.5;
+    return config;
+}
+
+/// Latent attention, interleaved pairs, yarn; `compressed`: of queries too.
+inline decoder_config latent_config(bool compressed) {
+    auto config = grouped_config();
+    config.rope_interleave = true;
+    config.kv_lora_rank = 6;
+    config.q_lora_rank = compressed ? 5 : 0;
+    config.qk_nope_head_dim = 3;
+    config.qk_rope_head_dim = 4;
+    config.v_head_dim = 5;
+    config.rope_scaling = {.type = rope_type::yarn,
+                           .factor = 4,
+                           .original_max_position_embeddings = 4,
+                           .mscale = 0.7,
+                           .mscale_all_dim = 1.0};
+    return config;
+}
+/// Biases, norms of queries and keys, experts scored by softmax.
+inline decoder_config softmax_config() {
+    auto config = plain_config();
+    config.scoring_func = scoring_function::softmax;
+    config.use_qk_norm = config.attention_bias = config.attention_output_bias = true;
+    config.rope_scaling = {.type = rope_type::linear, .factor = 2};
     return config;
 }
 
@@ -74,13 +117,14 @@ inline constexpr double temperature = 0.7;
 
 /// −mean log-probability of next_tokens plus 0.3 · Σ balance, on whatever backend it is given.
 template <class On, class Model>
-tensor<On, double> loss(On& on, Model const& model) {
+tensor<On, double> loss(On& on, Model const& model, pass_options options = {}) {
     auto const batch = two_sequences();
     fresh_keys keys{batch.layout};
-    auto const output = model.forward(on, batch, keys, true);
+    options.balance = true;
+    auto const output = model.forward(on, batch, keys, options);
     auto const head = [&](auto const& x) { return model.logits(x); };
-    head_options<double> const options{.temperature = temperature, .kept = {}, .chunk = 3};
-    auto total = affine(mean(lm_head(output.hidden, head, next_tokens, options)[0]), -1.0);
+    head_options<double> const head_settings{.temperature = temperature, .kept = {}, .chunk = 3};
+    auto total = affine(mean(lm_head(output.hidden, head, next_tokens, head_settings)[0]), -1.0);
     for (auto const& routing : output.routings) total = total + affine(routing.balance, 0.3);
     return total;
 }

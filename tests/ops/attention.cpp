@@ -36,7 +36,7 @@ struct sequences {
         index_t const tokens = attention_layout::packed(lengths).tokens();
         q = random_tensor<T>(b, {tokens, shape.query_columns()}, 1);
         k = random_tensor<T>(b, {tokens, shape.key_columns()}, 2);
-        v = random_tensor<T>(b, {tokens, shape.key_columns()}, 3);
+        v = shape.values_in_keys ? k : random_tensor<T>(b, {tokens, shape.value_columns()}, 3);
     }
     index_t first_row(std::size_t sequence) const {
         index_t row = 0;
@@ -57,7 +57,7 @@ public:
         }
         T const unwritten = std::numeric_limits<T>::quiet_NaN();
         k_ = full(b, {rows, all.shape.key_columns()}, unwritten);
-        v_ = full(b, {rows, all.shape.key_columns()}, unwritten);
+        v_ = full(b, {rows, all.shape.value_columns()}, unwritten);
     }
     /// Attends from tokens [begin, end) of each sequence, where it has them, last sequence first;
     /// the results are put in their places in `out`.
@@ -77,8 +77,9 @@ public:
         auto const index = indices_from(b, rows), slot = indices_from(b, slots);
         b.write_rows(k_.buffer(), gather_rows(all_.k, index).buffer(), k_.columns(), slot.buffer());
         b.write_rows(v_.buffer(), gather_rows(all_.v, index).buffer(), v_.columns(), slot.buffer());
-        auto const y = to_host(attention(all_.shape, gather_rows(all_.q, index), k_, v_, layout));
-        auto const columns = all_.shape.query_columns();
+        auto const y = to_host(attention(all_.shape, gather_rows(all_.q, index), k_,
+                                         all_.shape.values_in_keys ? k_ : v_, layout));
+        auto const columns = all_.shape.output_columns();
         for (std::size_t i = 0; i < rows.size(); ++i)
             std::copy_n(y.begin() + static_cast<index_t>(i) * columns, columns,
                         out.begin() + rows[i] * columns);
@@ -166,6 +167,18 @@ TEST_CASE_TEMPLATE("attention: gradients", B, reference_backend, eigen_backend) 
     };
     CHECK(check_gradient(attend, from_host(b, {5, 8}, golden_q), from_host(b, {5, 4}, golden_k),
                          from_host(b, {5, 4}, golden_v)) < 1e-7);
+    auto narrow = [](auto const& q, auto const& k, auto const& v) {
+        return attention({4, 2, 2, 1, false, 0.9}, q, k, v, attention_layout::packed({3, 0, 2}));
+    };
+    CHECK(check_gradient(narrow, from_host(b, {5, 8}, golden_q), from_host(b, {5, 4}, golden_k),
+                         from_host(b, {5, 2}, numbers(golden_v.begin(), golden_v.begin() + 10))) <
+          1e-7);
+    auto shared = [](auto const& q, auto const& k) {
+        return attention({4, 1, 2, 1, true}, q, k, k, attention_layout::packed({3, 0, 2}));
+    };
+    CHECK(check_gradient(shared, from_host(b, {5, 8}, golden_q),
+                         from_host(b, {5, 2}, numbers(golden_k.begin(), golden_k.begin() + 10))) <
+          1e-7);
 }
 
 TEST_CASE_TEMPLATE("attention: fused and composite agree, values and gradients", T, float, double) {
@@ -174,7 +187,11 @@ TEST_CASE_TEMPLATE("attention: fused and composite agree, values and gradients",
          std::vector<std::pair<attention_shape, ints>>{{{1, 1, 1}, {1}},
                                                        {{4, 2, 5}, {3, 1, 7}},
                                                        {{6, 2, 20}, {33, 0, 70}},
-                                                       {{2, 2, 64}, {50}}}) {
+                                                       {{2, 2, 64}, {50}},
+                                                       {{4, 2, 20, 9}, {3, 40}},
+                                                       {{4, 2, 9, 20, false, 0.7}, {35, 2}},
+                                                       {{40, 1, 20, 17, true, 0.3}, {33, 1, 6}},
+                                                       {{6, 2, 9, 4, true}, {5, 1}}}) {
         sequences<T> const x(b, shape, lengths);
         auto const layout = attention_layout::packed(lengths);
         CHECK(
@@ -186,15 +203,17 @@ TEST_CASE_TEMPLATE("attention: fused and composite agree, values and gradients",
 
 TEST_CASE_TEMPLATE("attention: fresh keys and cached ones give the same bits, token by token", T,
                    float, double) {
-    for (int threads : {1, 2}) {
-        eigen_backend b(threads);
-        sequences<T> const x(b, {6, 2, 20}, {37, 5, 70});
-        auto const expected = fresh(x);
-        std::vector<T> out(expected.size());
-        key_cache<T> cache(b, x);
-        for (index_t t = 0; t < 70; ++t) cache.step(t, t + 1, out);
-        CHECK(out == expected);
-    }
+    for (int threads : {1, 2})
+        for (attention_shape const& shape :
+             {attention_shape{6, 2, 20}, {4, 2, 20, 9}, {40, 1, 24, 16, true, 0.3}}) {
+            eigen_backend b(threads);
+            sequences<T> const x(b, shape, {37, 5, 70});
+            auto const expected = fresh(x);
+            std::vector<T> out(expected.size());
+            key_cache<T> cache(b, x);
+            for (index_t t = 0; t < 70; ++t) cache.step(t, t + 1, out);
+            CHECK(out == expected);
+        }
 }
 
 TEST_CASE_TEMPLATE("attention: a prompt in pieces gives the same bits", T, float, double) {
@@ -280,6 +299,9 @@ TEST_CASE_TEMPLATE("attention: extents that do not fit are shape_errors", B, ref
     CHECK_THROWS_AS(attention(attention_shape{4, 3, 2}, q, q, q, layout), shape_error);
     CHECK_THROWS_AS(attention(attention_shape{4, 0, 2}, q, k, k, layout), shape_error);
     CHECK_THROWS_AS(attention(attention_shape{4, 2, 0}, q, k, k, layout), shape_error);
+    CHECK_THROWS_AS(attention(attention_shape{4, 2, 2, 1}, q, k, k, layout), shape_error);
+    CHECK_THROWS_AS(attention(attention_shape{4, 2, 2, -1}, q, k, k, layout), shape_error);
+    CHECK_THROWS_AS(attention(attention_shape{4, 2, 2, 3, true}, q, k, k, layout), shape_error);
     for (index_t first : {-1, 3}) {
         attention_layout outside;
         outside.add(5, first, 5);

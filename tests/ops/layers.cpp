@@ -140,6 +140,21 @@ TEST_CASE_TEMPLATE("rope: golden values, gradient, errors", B, reference_backend
     };
     CHECK(worst_error(to_host(rotate(x)), expected) < 1e-14);
     CHECK(check_gradient(rotate, x) < 1e-7);
+
+    // The same pairs beside each other: columns 0, 2 of each head of 4 move to 0, 1 and back.
+    auto swap_inner = [](auto const& a) {
+        return gather_rows(
+                   a.reshape({24, 1}),
+                   indices_from(a.backend(), {0,  2,  1,  3,  4,  6,  5,  7,  8,  10, 9,  11,
+                                              12, 14, 13, 15, 16, 18, 17, 19, 20, 22, 21, 23}))
+            .reshape({3, 8});
+    };
+    auto rotate_interleaved = [](auto const& a) {
+        auto const table = rope_table<double>(a.backend(), 6, 4, 100.0);
+        return rope(a, table, indices_from(a.backend(), {3, 0, 5}), 2, rope_pairs::interleaved);
+    };
+    CHECK(to_host(swap_inner(rotate_interleaved(swap_inner(x)))) == to_host(rotate(x)));
+    CHECK(check_gradient(rotate_interleaved, x) < 1e-7);
     auto const table = rope_table<double>(b, 6, 4);
     CHECK_THROWS_AS(rope(x, table, indices_from(b, {3, 0, 6}), 2), value_error);
     CHECK_THROWS_AS(rope(x, table, indices_from(b, {3, 0, -1}), 2), value_error);
@@ -176,6 +191,10 @@ TEST_CASE_TEMPLATE("fused layers agree with their composites, values and gradien
         auto const heads = random_tensor<T>(b, {rows, 6 * columns}, 7);
         CHECK(disagreement(turn([](auto const&... a) { return rope(a..., 3); }),
                            turn([](auto const&... a) { return rope_composite(a..., 3); }),
+                           heads) < tolerance<T>);
+        auto const pairs = rope_pairs::interleaved;
+        CHECK(disagreement(turn([=](auto const&... a) { return rope(a..., 3, pairs); }),
+                           turn([=](auto const&... a) { return rope_composite(a..., 3, pairs); }),
                            heads) < tolerance<T>);
     }
 }

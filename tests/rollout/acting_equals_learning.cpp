@@ -49,24 +49,31 @@ std::vector<float> learned(On& on, model_type const& model, sampling_options con
 TEST_CASE("the sampler records the trainer's log-probabilities, bit for bit") {
     eigen_backend backend(2);
     auto const asked = grove_test::requests(8);
-    for (auto config : {grove_test::dense_config(), grove_test::moe_config()}) {
+    for (auto config : grove_test::every_config()) {
         config.tie_word_embeddings = config.n_routed_experts > 0;
         CAPTURE(config.n_routed_experts);
         model_type const model(backend, config, 7);
         for (sampling_options const& sampling :
-             {sampling_options{}, {.temperature = 0.6}, {.temperature = 0}, {.top_p = 0.9},
-              {.temperature = 0.6, .top_p = 0.9}, {.top_k = 5}, {.min_p = 0.1},
+             {sampling_options{},
+              {.temperature = 0.6},
+              {.temperature = 0},
+              {.top_p = 0.9},
+              {.temperature = 0.6, .top_p = 0.9},
+              {.top_k = 5},
+              {.min_p = 0.1},
               {.temperature = 0.6, .top_k = 20, .top_p = 0.9, .min_p = 0.05}}) {
             CAPTURE(sampling.temperature);
             CAPTURE(sampling.top_k);
             CAPTURE(sampling.top_p);
             CAPTURE(sampling.min_p);
-            auto const made = generator(model, {.sampling = sampling, .max_new_tokens = 14,
-                                                .end_tokens = {3, 17}, .max_batch = 5})(asked);
+            auto const made = generator(model, {.sampling = sampling,
+                                                .max_new_tokens = 14,
+                                                .end_tokens = {3, 17},
+                                                .max_batch = 5})(asked);
             std::vector<float> recorded;
             for (auto const& c : made)
                 recorded.insert(recorded.end(), c.log_probability.begin(), c.log_probability.end());
-            REQUIRE(recorded.size() > 50);
+            REQUIRE(recorded.size() > 40);
             bool const greedy = sampling.temperature == 0;
             CHECK(made[0].kept.all() == (greedy || !sampling.truncates()));
 

@@ -19,9 +19,8 @@ namespace {
 using tokens = std::vector<std::int32_t>;
 
 /// Truncated sampling, with two end tokens so that completions have many lengths.
-generation_options const usual{.sampling = {.temperature = 0.9, .top_p = 0.95},
-                               .max_new_tokens = 20,
-                               .end_tokens = {3, 17}};
+generation_options const usual{
+    .sampling = {.temperature = 0.9, .top_p = 0.95}, .max_new_tokens = 20, .end_tokens = {3, 17}};
 
 /// `text` up to and including the first place where `ends(i)` holds.
 template <class Ends>
@@ -46,7 +45,7 @@ std::string message(generator<eigen_backend, float>& engine,
 
 TEST_CASE("a completion depends on its request alone") {
     eigen_backend backend(1), threaded(2);
-    for (auto const& config : {grove_test::dense_config(), grove_test::moe_config()}) {
+    for (auto const& config : grove_test::every_config()) {
         model_type const model(backend, config, 7), twin(threaded, config, 7);
         auto const asked = requests(11);
         auto const expected = generator(model, usual)(asked);

@@ -30,6 +30,38 @@ inline decoder_config moe_config() {
     return config;
 }
 
+/// DeepSeek's: latent attention with compressed queries, interleaved pairs, experts in groups.
+inline decoder_config latent_config() {
+    auto config = moe_config();
+    config.rope_interleave = true;
+    config.kv_lora_rank = 20;
+    config.q_lora_rank = 18;
+    config.qk_nope_head_dim = 10;
+    config.qk_rope_head_dim = 6;
+    config.v_head_dim = 9;
+    config.rope_scaling = {.type = rope_type::yarn,
+                           .factor = 4,
+                           .original_max_position_embeddings = 45,
+                           .mscale = 1.0,
+                           .mscale_all_dim = 1.0};
+    return config;
+}
+/// Qwen's: biases, norms of queries and keys, experts scored by softmax, llama3's frequencies.
+inline decoder_config softmax_config() {
+    auto config = moe_config();
+    config.n_group = config.topk_group = 1;
+    config.n_shared_experts = 0;
+    config.first_k_dense_replace = 0;
+    config.scoring_func = scoring_function::softmax;
+    config.use_qk_norm = config.attention_bias = config.attention_output_bias = true;
+    config.rope_scaling = {
+        .type = rope_type::llama3, .factor = 8, .original_max_position_embeddings = 45};
+    return config;
+}
+inline std::vector<decoder_config> every_config() {
+    return {dense_config(), moe_config(), latent_config(), softmax_config()};
+}
+
 /// Prompts of 1 to 9 tokens and one of 140, which is longer than any block of the kernels.
 inline std::vector<generation_request> requests(std::uint32_t count) {
     random_sequence random({.seed = 21});

@@ -337,11 +337,12 @@ public:
     template <class T>
         requires has_rope<B, T>
     buffer<T> rope(buffer<T> const& x, buffer<T> const& table, indices const& positions,
-                   index_t heads, index_t dim, bool inverse) {
-        auto y = inner_->rope(x.value, table.value, positions.value, heads, dim, inverse);
+                   index_t heads, index_t dim, rope_pairs pairs, bool inverse) {
+        auto y = inner_->rope(x.value, table.value, positions.value, heads, dim, pairs, inverse);
         if (!x.tracked()) return {y};
         return record<T>(y, [=, this](value<T> const& g) {
-            accumulate(x, inner_->rope(g, table.value, positions.value, heads, dim, !inverse));
+            accumulate(x,
+                       inner_->rope(g, table.value, positions.value, heads, dim, pairs, !inverse));
         });
     }
     template <class T>

@@ -4,6 +4,7 @@
 /// when acting and when learning, or in neither; `capabilities` says which.
 #pragma once
 
+#include <cmath>
 #include <string>
 #include <vector>
 
@@ -11,14 +12,29 @@
 
 namespace grove::inline GROVE_ISA {
 
-/// Extents of an attention: queries [tokens, heads · head_dim], keys and values
-/// [tokens, key_value_heads · head_dim]; query head h reads key head h / (heads / key_value_heads).
+/// Extents of an attention: queries [tokens, heads · head_dim], keys [rows, key_value_heads ·
+/// head_dim], values [rows, key_value_heads · value_width]; query head h reads key head
+/// h / (heads / key_value_heads). Results are [tokens, heads · value_width].
 struct attention_shape {
     index_t heads, key_value_heads, head_dim;
+    index_t value_dim = 0;  ///< columns of a head's value; 0: head_dim
+    /// Values are the first value_dim columns of each key head: the same rows are given as keys and
+    /// as values (latent attention).
+    bool values_in_keys = false;
+    double scale = 0.0;  ///< of the scores; 0: 1/√head_dim
 
     index_t query_columns() const { return heads * head_dim; }
     index_t key_columns() const { return key_value_heads * head_dim; }
+    index_t value_width() const { return value_dim > 0 ? value_dim : head_dim; }
+    /// Columns from one head's value to the next one's.
+    index_t value_step() const { return values_in_keys ? head_dim : value_width(); }
+    index_t value_columns() const { return key_value_heads * value_step(); }
+    index_t output_columns() const { return heads * value_width(); }
     index_t group() const { return heads / key_value_heads; }
+    template <class T>
+    T score_factor() const {
+        return scale > 0 ? static_cast<T>(scale) : T(1) / std::sqrt(static_cast<T>(head_dim));
+    }
 };
 
 /// y = x · w / √(mean x² + ε) by rows: `rms_norm` → {y, 1/√…}, `rms_norm_backward` → {dx, dw}.
@@ -41,13 +57,19 @@ concept has_swiglu = requires(B& b, typename B::template buffer<T> const& x) {
     } -> std::same_as<typename B::template buffer<T>>;
 };
 
+/// Which columns of a head rotate together.
+enum class rope_pairs {
+    halves,       ///< (j, j + dim / 2), as in Llama and Qwen
+    interleaved,  ///< (2j, 2j + 1), as in DeepSeek-V3
+};
+
 /// Rotary embedding of [tokens, heads · dim] by a table [positions, dim] of cosines beside sines;
 /// the gradient is the rotation by the negative angle.
 template <class B, class T>
 concept has_rope = requires(B& b, typename B::template buffer<T> const& x,
                             typename B::template buffer<std::int32_t> const& positions) {
     {
-        b.rope(x, x, positions, index_t{}, index_t{}, bool{})
+        b.rope(x, x, positions, index_t{}, index_t{}, rope_pairs{}, bool{})
     } -> std::same_as<typename B::template buffer<T>>;
 };
 

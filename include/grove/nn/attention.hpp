@@ -31,6 +31,8 @@ struct packed_tokens {
 /// The key source of a whole pass: the keys that this pass computes. (rollout/kv_cache.hpp has the
 /// other one: keys of earlier passes.)
 struct fresh_keys {
+    static constexpr bool fresh = true;
+
     attention_layout layout;
 
     template <class X>
@@ -39,30 +41,50 @@ struct fresh_keys {
     }
 };
 
-/// o(softmax(q kᵀ / √head_dim) v) with rotary positions.
+/// o(softmax(q kᵀ / √head_dim) v) with rotary positions, grouped queries and, where the model has
+/// them, biases and norms of each query and key head.
 template <class B, class T>
 struct self_attention {
     attention_shape extents;
+    rope_pairs pairs;
     linear<B, T> q_proj, k_proj, v_proj, o_proj;
+    std::optional<norm<B, T>> q_norm, k_norm;
 
     static self_attention make(parameter_maker<B, T>& make, std::string const& prefix,
                                decoder_config const& c, double output_deviation) {
         attention_shape const s{c.num_attention_heads, c.num_key_value_heads, c.head_width()};
-        auto weight = [&](char const* name, index_t in, index_t out, double deviation) {
-            return linear<B, T>{make.normal(prefix + name + ".weight", {in, out}, deviation)};
+        auto projection = [&](char const* name, index_t out) {
+            return linear<B, T>::make(make, prefix + name, c.hidden_size, out, c.initializer_range,
+                                      c.attention_bias);
         };
-        double const d = c.initializer_range;
-        return {s, weight("q_proj", c.hidden_size, s.query_columns(), d),
-                weight("k_proj", c.hidden_size, s.key_columns(), d),
-                weight("v_proj", c.hidden_size, s.key_columns(), d),
-                weight("o_proj", s.query_columns(), c.hidden_size, output_deviation)};
+        self_attention m{
+            s,
+            c.pairs(),
+            projection("q_proj", s.query_columns()),
+            projection("k_proj", s.key_columns()),
+            projection("v_proj", s.key_columns()),
+            linear<B, T>::make(make, prefix + "o_proj", s.query_columns(), c.hidden_size,
+                               output_deviation, c.attention_output_bias),
+            {},
+            {}};
+        if (c.use_qk_norm) {
+            m.q_norm = norm<B, T>::make(make, prefix + "q_norm", s.head_dim, c.rms_norm_eps);
+            m.k_norm = norm<B, T>::make(make, prefix + "k_norm", s.head_dim, c.rms_norm_eps);
+        }
+        return m;
     }
     /// x [tokens, hidden] → [tokens, hidden]; `table` from rope_table; `keys` is the key source.
     template <class X, class Positions, class Keys>
     X operator()(X const& x, X const& table, Positions const& positions, index_t layer,
                  Keys& keys) const {
-        auto const q = rope(q_proj(x), table, positions, extents.heads);
-        auto const k = rope(k_proj(x), table, positions, extents.key_value_heads);
+        auto const turned = [&](X const& heads, auto const& head_norm, index_t count) {
+            index_t const rows = heads.rows(), columns = heads.columns();
+            X const normed =
+                head_norm ? (*head_norm)(heads.reshape({rows * count, extents.head_dim})) : heads;
+            return rope(normed.reshape({rows, columns}), table, positions, count, pairs);
+        };
+        auto const q = turned(q_proj(x), q_norm, extents.heads);
+        auto const k = turned(k_proj(x), k_norm, extents.key_value_heads);
         return o_proj(keys.attend(layer, extents, q, k, v_proj(x)));
     }
     template <class Visit>
@@ -71,6 +93,8 @@ struct self_attention {
         k_proj.visit(f);
         v_proj.visit(f);
         o_proj.visit(f);
+        if (q_norm) q_norm->visit(f);
+        if (k_norm) k_norm->visit(f);
     }
 };
 

@@ -4,9 +4,10 @@
 #pragma once
 
 #include <cmath>
+#include <memory>
 #include <string_view>
 
-#include "grove/nn/attention.hpp"
+#include "grove/nn/latent_attention.hpp"
 #include "grove/nn/moe.hpp"
 
 namespace grove::inline GROVE_ISA {
@@ -18,18 +19,33 @@ struct decoder_output {
     std::vector<routing<B, T>> routings;  ///< one for each mixture-of-experts layer
 };
 
+/// What a pass does besides computing.
+struct pass_options {
+    /// Each routing carries its sequence-wise balance loss.
+    bool balance = false;
+    /// A tape keeps the input of each block alone and computes the rest again on its way back.
+    bool recompute = false;
+    /// Latent attention multiplies out its keys and values: often faster to learn, other bits than
+    /// acting.
+    bool expand_latents = false;
+    /// Experts that an earlier pass chose for the same tokens; null: chosen now.
+    chosen_experts const* replay = nullptr;
+};
+
 /// Pre-norm transformer block: x + attention(norm x), then x + mlp(norm x) or x + experts(norm x).
 template <class B, class T>
 struct decoder_block {
     norm<B, T> input_layernorm, post_attention_layernorm;
-    self_attention<B, T> self_attn;
+    std::optional<self_attention<B, T>> self_attn;
+    std::optional<latent_attention<B, T>> latent_attn;
     std::optional<swiglu_block<B, T>> mlp;
     std::optional<mixture_of_experts<B, T>> moe;
 
     template <class Visit>
     void visit(Visit&& f) {
         input_layernorm.visit(f);
-        self_attn.visit(f);
+        if (self_attn) self_attn->visit(f);
+        if (latent_attn) latent_attn->visit(f);
         post_attention_layernorm.visit(f);
         if (mlp) mlp->visit(f);
         if (moe) moe->visit(f);
@@ -60,11 +76,13 @@ public:
             make.normal("model.embed_tokens.weight", {config.vocab_size, config.hidden_size}, d)};
         for (index_t i = 0; i < config.num_hidden_layers; ++i)
             layers_.push_back(make_block(make, i, out));
-        norm_ = make_norm(make, "model.norm.weight");
+        norm_ = norm<B, T>::make(make, "model.norm", config.hidden_size, config.rms_norm_eps);
         if (!config.tie_word_embeddings)
             lm_head_ = make.normal("lm_head.weight", {config.hidden_size, config.vocab_size}, d);
-        table_ = rope_table<T>(backend, config.max_position_embeddings, config.head_width(),
-                               config.rope_theta);
+        table_ =
+            rope_table<T>(backend, config.max_position_embeddings,
+                          rope_frequencies_of(config.rope_scaling, config.rope_width(),
+                                              config.rope_theta, config.max_position_embeddings));
     }
     decoder(decoder const&) = delete;
     decoder& operator=(decoder const&) = delete;
@@ -73,29 +91,25 @@ public:
     decoder_config const& config() const { return config_; }
 
     /// Hidden states of a batch, on `on`: the model's backend to act, a tape over it to learn.
-    /// `keys` is fresh_keys or a cache. With `balance`, each routing carries its sequence-wise
-    /// balance loss.
+    /// `keys` is fresh_keys or a cache.
     template <class On, class Keys>
     decoder_output<On, T> forward(On& on, packed_tokens const& batch, Keys& keys,
-                                  bool balance = false) const {
-        check(batch);
+                                  pass_options const& options = {}) const {
+        check(batch, options);
         decoder_output<On, T> output;
-        auto const positions = indices_from(on, batch.positions);
-        auto const table = constant(on, table_);
+        pass<Keys> const p{batch, keys, options};
         auto x = embed_tokens_(on, batch.tokens);
-        for (std::size_t i = 0; i < layers_.size(); ++i) {
-            auto const& block = layers_[i];
-            x = x + block.self_attn(block.input_layernorm(x), table, positions,
-                                    static_cast<index_t>(i), keys);
-            auto const h = block.post_attention_layernorm(x);
-            if (block.moe) {
-                auto [y, record] = (*block.moe)(h, balance ? &batch.layout.offsets : nullptr);
-                x = x + y;
-                output.routings.push_back(std::move(record));
-            } else {
-                x = x + (*block.mlp)(h);
+        auto through = [&](auto&& layer) {
+            for (std::size_t i = 0; i < layers_.size(); ++i) x = layer(i);
+        };
+        if constexpr (is_autodiff<On>) {
+            if (options.recompute) {
+                auto const kept = std::make_shared<kept_pass<Keys>>(p);
+                through([&](std::size_t i) { return recomputed(x, i, kept, output.routings); });
             }
         }
+        if (!is_autodiff<On> || !options.recompute)
+            through([&](std::size_t i) { return block(x, i, p, output.routings); });
         output.hidden = norm_(x);
         return output;
     }
@@ -152,18 +166,99 @@ public:
     }
 
 private:
-    norm<B, T> make_norm(parameter_maker<B, T>& make, std::string name) const {
-        return {make.constant(std::move(name), {config_.hidden_size}, T(1)),
-                static_cast<T>(config_.rms_norm_eps)};
+    template <class Keys>
+    struct pass {
+        packed_tokens const& batch;
+        Keys& keys;
+        pass_options const& options;
+    };
+    /// A pass whose inputs live as long as the tape that will run it again.
+    template <class Keys>
+    struct kept_pass {
+        packed_tokens batch;
+        Keys keys;
+        pass_options options;
+        chosen_experts replay;
+
+        explicit kept_pass(pass<Keys> const& p) : batch(p.batch), keys(p.keys), options(p.options) {
+            if (options.replay == nullptr) return;
+            replay = *options.replay;
+            options.replay = &replay;
+        }
+        pass<Keys> view() { return {batch, keys, options}; }
+    };
+
+    /// Layer i on x [tokens, hidden]; what a router decided is added to `routings`.
+    template <class On, class Keys>
+    tensor<On, T> block(tensor<On, T> x, std::size_t i, pass<Keys> const& p,
+                        std::vector<routing<On, T>>& routings) const {
+        On& on = x.backend();
+        auto const& layer = layers_[i];
+        auto const number = static_cast<index_t>(i);
+        auto const positions = indices_from(on, p.batch.positions);
+        auto const table = constant(on, table_);
+        auto const normed = layer.input_layernorm(x);
+        x = x + (layer.latent_attn ? (*layer.latent_attn)(normed, table, positions, number, p.keys,
+                                                          p.options.expand_latents)
+                                   : (*layer.self_attn)(normed, table, positions, number, p.keys));
+        auto const h = layer.post_attention_layernorm(x);
+        if (!layer.moe) return x + (*layer.mlp)(h);
+        auto const* replay =
+            p.options.replay == nullptr ? nullptr : &(*p.options.replay)[i - first_expert_layer()];
+        auto [y, record] =
+            (*layer.moe)(h, p.options.balance ? &p.batch.layout.offsets : nullptr, replay);
+        routings.push_back(std::move(record));
+        return x + y;
     }
+    /// The same, of which the tape keeps x alone.
+    template <class Keys>
+    tensor<autodiff<B>, T> recomputed(tensor<autodiff<B>, T> const& x, std::size_t i,
+                                      std::shared_ptr<kept_pass<Keys>> const& p,
+                                      std::vector<routing<autodiff<B>, T>>& routings) const {
+        auto decided = std::make_shared<std::vector<routing<B, T>>>();
+        auto const y = checkpoint(
+            [this, i, p, decided](auto const& input) {
+                using on = std::remove_cvref_t<decltype(input.backend())>;
+                std::vector<routing<on, T>> records;
+                auto const output = block(input, i, p->view(), records);
+                bool const balanced = !records.empty() && p->options.balance;
+                auto const loss =
+                    balanced ? records.front().balance : zeros<T>(input.backend(), {1});
+                // The first run acts, those on the way back learn.
+                if constexpr (!is_autodiff<on>) *decided = records;
+                return std::array{output, loss};
+            },
+            x);
+        for (auto const& record : *decided) {
+            auto& on = x.backend();
+            routings.push_back({constant(on, record.experts), constant(on, record.offsets), {}});
+            if (p->options.balance) routings.back().balance = y[1];
+        }
+        return y[0];
+    }
+    std::size_t first_expert_layer() const {
+        index_t const n = config_.num_hidden_layers;
+        return static_cast<std::size_t>(
+            config_.n_routed_experts > 0 ? std::min(config_.first_k_dense_replace, n) : n);
+    }
+
     decoder_block<B, T> make_block(parameter_maker<B, T>& make, index_t i, double out) const {
         std::string const prefix = "model.layers." + std::to_string(i) + ".";
+        double const epsilon = config_.rms_norm_eps;
         decoder_block<B, T> block{
-            make_norm(make, prefix + "input_layernorm.weight"),
-            make_norm(make, prefix + "post_attention_layernorm.weight"),
-            self_attention<B, T>::make(make, prefix + "self_attn.", config_, out),
+            norm<B, T>::make(make, prefix + "input_layernorm", config_.hidden_size, epsilon),
+            norm<B, T>::make(make, prefix + "post_attention_layernorm", config_.hidden_size,
+                             epsilon),
+            {},
+            {},
             {},
             {}};
+        if (config_.is_latent()) {
+            block.latent_attn =
+                latent_attention<B, T>::make(make, prefix + "self_attn.", config_, out);
+        } else {
+            block.self_attn = self_attention<B, T>::make(make, prefix + "self_attn.", config_, out);
+        }
         if (config_.is_moe(i)) {
             block.moe = mixture_of_experts<B, T>::make(make, prefix + "mlp.", config_, out);
         } else {
@@ -173,7 +268,11 @@ private:
         }
         return block;
     }
-    void check(packed_tokens const& batch) const {
+    void check(packed_tokens const& batch, pass_options const& options) const {
+        std::size_t const routed = layers_.size() - first_expert_layer();
+        require<shape_error>(options.replay == nullptr || options.replay->size() == routed,
+                             "decoder", "expected recorded experts of ", routed, " layers, got ",
+                             options.replay == nullptr ? 0 : options.replay->size());
         require<shape_error>(
             batch.tokens.size() == batch.positions.size() &&
                 batch.layout.tokens() == static_cast<index_t>(batch.tokens.size()),

@@ -3,6 +3,8 @@
 /// The small modules: linear, embedding, norm, SwiGLU block.
 #pragma once
 
+#include <optional>
+
 #include "grove/nn/decoder_config.hpp"
 #include "grove/nn/parameter.hpp"
 #include "grove/ops/index.hpp"
@@ -12,18 +14,29 @@
 
 namespace grove::inline GROVE_ISA {
 
-/// x [tokens, in] · weight [in, out]. (Files of the field store the transpose.)
+/// x [tokens, in] · weight [in, out] + bias [out], where there is one. (Files of the field store
+/// the transposed weight.)
 template <class B, class T>
 struct linear {
     parameter<B, T> weight;
+    std::optional<parameter<B, T>> bias{};
 
+    /// `name`.weight, normal with this standard deviation, and `name`.bias, zero.
+    static linear make(parameter_maker<B, T>& make, std::string const& name, index_t in,
+                       index_t out, double deviation, bool biased = false) {
+        linear layer{make.normal(name + ".weight", {in, out}, deviation)};
+        if (biased) layer.bias = make.constant(name + ".bias", {out}, T(0));
+        return layer;
+    }
     template <class X>
     X operator()(X const& x) const {
-        return matmul(x, lift(x.backend(), weight));
+        auto const y = matmul(x, lift(x.backend(), weight));
+        return bias ? y + lift(x.backend(), *bias) : y;
     }
     template <class Visit>
     void visit(Visit&& f) {
         f(weight);
+        if (bias) f(*bias);
     }
 };
 
@@ -42,12 +55,16 @@ struct embedding {
     }
 };
 
-/// Root-mean-square norm with a weight [hidden_size].
+/// Root-mean-square norm with a weight [columns].
 template <class B, class T>
 struct norm {
     parameter<B, T> weight;
     T epsilon;
 
+    static norm make(parameter_maker<B, T>& make, std::string const& name, index_t columns,
+                     double epsilon) {
+        return {make.constant(name + ".weight", {columns}, T(1)), static_cast<T>(epsilon)};
+    }
     template <class X>
     X operator()(X const& x) const {
         return rms_norm(x, lift(x.backend(), weight), epsilon);

@@ -9,8 +9,13 @@
 
 #include "grove/nn/layers.hpp"
 #include "grove/ops/reduce.hpp"
+#include "grove/ops/softmax.hpp"
 
 namespace grove::inline GROVE_ISA {
+
+/// Experts that each mixture-of-experts layer chose: per layer [tokens · num_experts_per_tok], best
+/// first.
+using chosen_experts = std::vector<std::vector<std::int32_t>>;
 
 /// What a router decided in one layer. Returned, never counted inside: a recomputed pass must not
 /// count twice.
@@ -22,7 +27,8 @@ struct routing {
     tensor<B, T> balance;  ///< [1], sequence-wise balance loss; empty unless asked for
 };
 
-/// Affinities sᵢ = sigmoid(x · gateᵢ); the bias takes part in choosing only.
+/// Affinities sᵢ = sigmoid(x · gateᵢ), or softmax over the experts; the bias takes part in choosing
+/// only.
 template <class B, class T>
 struct expert_router {
     parameter<B, T> gate;                ///< [hidden, n_routed_experts]
@@ -31,7 +37,14 @@ struct expert_router {
     index_t top, groups, top_groups;
     bool normalize;
     T scale;
+    scoring_function scoring = scoring_function::sigmoid;
 
+    /// x [tokens, hidden] → affinities [tokens, experts].
+    template <class X>
+    X scores(X const& x) const {
+        auto const logits = matmul(x, lift(x.backend(), gate));
+        return scoring == scoring_function::softmax ? softmax(logits) : sigmoid(logits);
+    }
     index_t experts() const { return gate.value.columns(); }
 
     /// Columns of the chosen experts [tokens, top], best first. With groups, only the experts of
@@ -67,14 +80,6 @@ struct expert_router {
 };
 
 namespace detail {
-/// i ↦ i / per.
-struct divide_index_law {
-    index_t per;
-    template <class N>
-    GROVE_HD N operator()(index_t i) const {
-        return static_cast<N>(i / per);
-    }
-};
 /// i ↦ i · times.
 struct multiply_index_law {
     index_t times;
@@ -123,7 +128,7 @@ struct mixture_of_experts {
         mixture_of_experts m{
             {make.normal(prefix + "gate.weight", {h, e}, d), zeros<T>(make.backend(), {e}),
              c.num_experts_per_tok, c.n_group, c.topk_group, c.norm_topk_prob,
-             static_cast<T>(c.routed_scaling_factor)},
+             static_cast<T>(c.routed_scaling_factor), c.scoring_func},
             make.normal(prefix + "experts.gate_up_proj", {e, h, 2 * w}, d),
             make.normal(prefix + "experts.down_proj", {e, w, h}, output_deviation),
             {}};
@@ -134,14 +139,22 @@ struct mixture_of_experts {
     }
 
     /// x [tokens, hidden] → [tokens, hidden]. `sequences` are the offsets of the sequences for the
-    /// balance loss, or null where it is not wanted. A token's result depends on that token alone.
+    /// balance loss, or null where it is not wanted; `replay` the experts [tokens · top] that an
+    /// earlier pass chose, or null to choose now. A token's result depends on that token alone.
+    /// Throws shape_error for a replay of other tokens, value_error for experts that do not exist.
     template <class On>
     std::pair<tensor<On, T>, routing<On, T>> operator()(
-        tensor<On, T> const& x, std::vector<std::int32_t> const* sequences) const {
+        tensor<On, T> const& x, std::vector<std::int32_t> const* sequences,
+        std::vector<std::int32_t> const* replay = nullptr) const {
         On& on = x.backend();
         index_t const tokens = x.rows(), slots = tokens * router.top;
-        auto const scores = sigmoid(matmul(x, lift(on, router.gate)));
-        auto const experts = router.choose(detach(scores));
+        auto const scores = router.scores(x);
+        require<shape_error>(replay == nullptr || static_cast<index_t>(replay->size()) == slots,
+                             "mixture_of_experts", "expected ", slots, " recorded experts, got ",
+                             replay == nullptr ? 0 : replay->size());
+        auto const experts = replay == nullptr
+                                 ? router.choose(detach(scores))
+                                 : indices_from(on, *replay).reshape({tokens, router.top});
         auto const weights = router.weights(scores, experts);
 
         // Slots (token, choice) sorted by expert, computed there, and brought back into slot order.

@@ -59,7 +59,8 @@ tensor<B, T> attention_composite(attention_shape const& shape, tensor<B, T> cons
                                  tensor<B, T> const& k, tensor<B, T> const& v,
                                  attention_layout const& layout) {
     B& b = q.backend();
-    T const scale = T(1) / std::sqrt(static_cast<T>(shape.head_dim));
+    T const scale = shape.score_factor<T>();
+    index_t const width = shape.value_width();
     std::vector<tensor<B, T>> outputs;
     for (std::size_t s = 0; s < layout.key_first.size(); ++s) {
         index_t const first = layout.offsets[s], n = layout.offsets[s + 1] - first;
@@ -67,7 +68,8 @@ tensor<B, T> attention_composite(attention_shape const& shape, tensor<B, T> cons
         if (n == 0) continue;
         // [n, heads · dim] → [heads, n, dim]; key heads are repeated for their group.
         auto split = [&](tensor<B, T> const& x, index_t from, index_t rows, index_t heads) {
-            return swap_leading(slice_rows(x, from, rows).reshape({rows, heads, shape.head_dim}));
+            return swap_leading(
+                slice_rows(x, from, rows).reshape({rows, heads, x.columns() / heads}));
         };
         std::vector<std::int32_t> owner;
         for (index_t h = 0; h < shape.heads; ++h)
@@ -75,8 +77,14 @@ tensor<B, T> attention_composite(attention_shape const& shape, tensor<B, T> cons
         auto const owners = indices_from(b, owner);
         auto repeat = [&](tensor<B, T> const& x) {
             auto const heads = split(x, layout.key_first[s], m, shape.key_value_heads);
-            return gather_rows(heads.reshape({shape.key_value_heads, m * shape.head_dim}), owners)
-                .reshape({shape.heads, m, shape.head_dim});
+            index_t const dim = heads.columns();
+            return gather_rows(heads.reshape({shape.key_value_heads, m * dim}), owners)
+                .reshape({shape.heads, m, dim});
+        };
+        auto values = [&] {
+            auto const all = repeat(v);
+            if (all.columns() == width) return all;
+            return slice_columns(all, 0, width).reshape({shape.heads, m, width});
         };
         std::vector<T> mask(static_cast<std::size_t>(n * m));
         for (index_t i = 0; i < n; ++i)
@@ -89,13 +97,14 @@ tensor<B, T> attention_composite(attention_shape const& shape, tensor<B, T> cons
                                 scores.reshape({shape.heads, n * m}), from_host(b, {n * m}, mask));
         auto const weights = softmax(masked.reshape({shape.heads, n, m}));
         outputs.push_back(
-            swap_leading(matmul(weights, repeat(v))).reshape({n, shape.query_columns()}));
+            swap_leading(matmul(weights, values())).reshape({n, shape.output_columns()}));
     }
-    return outputs.empty() ? q : concatenate_rows(outputs);
+    return outputs.empty() ? zeros<T>(b, {0, shape.output_columns()}) : concatenate_rows(outputs);
 }
 
-/// softmax(q kᵀ / √head_dim) v, causal, grouped queries (Ainslie et al. 2023). q [tokens, heads ·
-/// dim]; k, v [key rows, key_value_heads · dim]; → [tokens, heads · dim]. Throws shape_error on
+/// softmax(q kᵀ · scale) v, causal, grouped queries (Ainslie et al. 2023). q [tokens, heads · dim];
+/// k [key rows, key_value_heads · dim], v [key rows, key_value_heads · value_width], or k again
+/// where the shape says values_in_keys; → [tokens, heads · value_width]. Throws shape_error on
 /// misfits.
 template <class B, class T>
 tensor<B, T> attention(attention_shape const& shape, tensor<B, T> const& q, tensor<B, T> const& k,
@@ -107,9 +116,15 @@ tensor<B, T> attention(attention_shape const& shape, tensor<B, T> const& q, tens
     require<shape_error>(q.rows() == layout.tokens() && q.columns() == shape.query_columns(),
                          "attention", "expected queries [", layout.tokens(), ", ",
                          shape.query_columns(), "], got ", q.extents());
-    require<shape_error>(k.columns() == shape.key_columns() && v.extents() == k.extents(),
-                         "attention", "expected keys and values of ", shape.key_columns(),
-                         " columns, got ", k.extents(), " and ", v.extents());
+    require<shape_error>(
+        shape.value_dim >= 0 && (!shape.values_in_keys || shape.value_width() <= shape.head_dim),
+        "attention", "expected values of at most ", shape.head_dim, " columns, got ",
+        shape.value_dim);
+    require<shape_error>(k.columns() == shape.key_columns() && v.rows() == k.rows() &&
+                             v.columns() == shape.value_columns(),
+                         "attention", "expected keys of ", shape.key_columns(),
+                         " columns and as many values of ", shape.value_columns(), ", got ",
+                         k.extents(), " and ", v.extents());
     for (std::size_t s = 0; s < layout.key_first.size(); ++s)
         require<shape_error>(
             layout.key_first[s] >= 0 && layout.key_first[s] + layout.key_counts[s] <= k.rows(),
@@ -127,7 +142,7 @@ tensor<B, T> attention(attention_shape const& shape, tensor<B, T> const& q, tens
         return {b,
                 b.attention(shape, q.buffer(), k.buffer(), v.buffer(), index(layout.offsets),
                             index(layout.key_first), index(layout.key_counts))[0],
-                q.extents()};
+                {q.rows(), shape.output_columns()}};
     } else {
         return attention_composite(shape, q, k, v, layout);
     }

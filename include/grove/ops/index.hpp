@@ -30,6 +30,14 @@ struct identity_law {
         return static_cast<N>(i);
     }
 };
+/// i ↦ i / per.
+struct divide_index_law {
+    index_t per;
+    template <class N>
+    GROVE_HD N operator()(index_t i) const {
+        return static_cast<N>(i / per);
+    }
+};
 /// i ↦ (i / per_row) · columns: where the row of flat element i starts.
 struct row_start_law {
     index_t per_row, columns;

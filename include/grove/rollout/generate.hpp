@@ -35,6 +35,9 @@ struct completion {
     std::vector<float> log_probability;  ///< [tokens]
     kept_tokens kept;                    ///< per token where sampling truncates, else empty
     finish_reason reason = finish_reason::length;
+    /// Where record_routing asks for it: the experts of the prompt's tokens and of all but the last
+    /// of these, which is not fed.
+    chosen_experts experts{};
 };
 
 /// Settings of generation.
@@ -45,6 +48,7 @@ struct generation_options {
     std::vector<std::vector<std::int32_t>> stop_sequences{};
     index_t max_batch = 256;        ///< sequences at a time
     index_t prefill_tokens = 8192;  ///< prompt tokens of one pass (at least one prompt is admitted)
+    bool record_routing = false;    ///< keep the chosen experts, for a trainer to replay
 
     void validate() const {
         sampling.validate();
@@ -140,7 +144,7 @@ private:
     template <class OnToken>
     void step(std::vector<generation_request> const& requests, std::vector<completion>& results,
               OnToken& on_token) {
-        auto const logits = next_logits();
+        auto const logits = next_logits(results);
         std::vector<T> const host = to_host(logits);
         auto const vocabulary = static_cast<std::size_t>(logits.columns());
         std::vector<std::int32_t> tokens;
@@ -177,7 +181,7 @@ private:
         active_ = std::move(going_on);
     }
     /// Feeds the pending tokens; logits [active, vocabulary] of each sequence's last one.
-    tensor<B, T> next_logits() {
+    tensor<B, T> next_logits(std::vector<completion>& results) {
         packed_tokens batch;
         cached_keys<B, T> keys(*cache_);
         std::vector<std::int32_t> last;
@@ -193,8 +197,24 @@ private:
         }
         batch.layout = keys.layout();
         B& b = model_->backend();
-        auto const hidden = model_->forward(b, batch, keys).hidden;
-        return model_->logits(gather_rows(hidden, indices_from(b, last)));
+        auto const output = model_->forward(b, batch, keys);
+        if (options_.record_routing) record(output.routings, results);
+        return model_->logits(gather_rows(output.hidden, indices_from(b, last)));
+    }
+    /// Adds the experts of the tokens just fed to their completions.
+    void record(std::vector<routing<B, T>> const& routings, std::vector<completion>& results) {
+        for (std::size_t layer = 0; layer < routings.size(); ++layer) {
+            auto const chosen = to_host(routings[layer].experts);
+            auto from = chosen.begin();
+            for (auto const& s : active_) {
+                auto& experts = results[s.request].experts;
+                experts.resize(routings.size());
+                auto const to = from + static_cast<std::ptrdiff_t>(s.pending.size()) *
+                                           routings[layer].experts.columns();
+                experts[layer].insert(experts[layer].end(), from, to);
+                from = to;
+            }
+        }
     }
     static void append(completion& result, std::int32_t token, float log_probability,
                        kept_tokens const& kept, std::size_t row) {

@@ -10,21 +10,25 @@
 namespace grove::inline GROVE_ISA {
 
 /// Keys and values of every layer for `slots` sequences of at most `capacity` tokens, allocated
-/// once: per layer [slots · capacity, key_value_heads · head_dim].
+/// once: per layer twice [slots · capacity, key_value_heads · head_dim], or, with latent attention,
+/// once [slots · capacity, kv_lora_rank + qk_rope_head_dim].
 template <class B, class T>
 class kv_cache {
 public:
     kv_cache(B& backend, decoder_config const& config, index_t slots, index_t capacity)
         : capacity_(capacity) {
-        shape const extents{slots * capacity, config.num_key_value_heads * config.head_width()};
+        bool const latent = config.is_latent();
+        index_t const columns = latent ? config.kv_lora_rank + config.qk_rope_head_dim
+                                       : config.num_key_value_heads * config.head_width();
         for (index_t i = 0; i < config.num_hidden_layers; ++i) {
-            keys_.push_back(zeros<T>(backend, extents));
-            values_.push_back(zeros<T>(backend, extents));
+            keys_.push_back(zeros<T>(backend, {slots * capacity, columns}));
+            if (!latent) values_.push_back(zeros<T>(backend, {slots * capacity, columns}));
         }
     }
 
     index_t capacity() const { return capacity_; }
     tensor<B, T>& keys(index_t layer) { return keys_[static_cast<std::size_t>(layer)]; }
+    /// Not with latent attention.
     tensor<B, T>& values(index_t layer) { return values_[static_cast<std::size_t>(layer)]; }
 
 private:
@@ -37,6 +41,8 @@ private:
 template <class B, class T>
 class cached_keys {
 public:
+    static constexpr bool fresh = false;
+
     explicit cached_keys(kv_cache<B, T>& cache) : cache_(&cache) {}
 
     /// Adds a sequence to this pass: `tokens` new tokens behind the `length` that its slot holds.
@@ -57,8 +63,9 @@ public:
         B& b = q.backend();
         auto const rows = b.upload(std::span<std::int32_t const>(rows_));
         auto& keys = cache_->keys(layer);
-        auto& values = cache_->values(layer);
         b.write_rows(keys.buffer(), k.buffer(), k.columns(), rows);
+        if (shape.values_in_keys) return attention(shape, q, keys, keys, layout_);
+        auto& values = cache_->values(layer);
         b.write_rows(values.buffer(), v.buffer(), v.columns(), rows);
         return attention(shape, q, keys, values, layout_);
     }

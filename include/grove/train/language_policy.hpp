@@ -14,6 +14,8 @@ struct response {
     std::vector<std::int32_t> prompt;
     std::vector<std::int32_t> tokens;
     kept_tokens kept{};  ///< what truncated sampling kept, token by token
+    /// Experts to replay, of all tokens but the last; none: the model chooses.
+    chosen_experts experts{};
 };
 
 /// Responses packed for one pass: every response token is predicted from the row before it.
@@ -22,6 +24,7 @@ struct language_batch {
     std::vector<std::int32_t> rows;     ///< [tokens], input row that predicts each response token
     std::vector<std::int32_t> targets;  ///< [tokens], the response tokens
     kept_tokens kept;                   ///< per response token, or empty
+    chosen_experts experts;             ///< to replay, per input token, or empty
     std::vector<index_t> offsets{0};    ///< [responses + 1] into the response tokens
     double auxiliary_weight = 1.0;      ///< share of the optimizer step that this batch is
 
@@ -40,6 +43,13 @@ struct language_batch {
                              r.prompt.size(), " and ", r.tokens.size());
         require<value_error>(rows.empty() || kept.all() == r.kept.all(), "language_batch",
                              "expected kept tokens for all responses or for none, got both");
+        require<value_error>(rows.empty() || experts.size() == r.experts.size(), "language_batch",
+                             "expected recorded experts of ", experts.size(), " layers, got ",
+                             r.experts.size());
+        experts.resize(r.experts.size());
+        for (std::size_t layer = 0; layer < experts.size(); ++layer)
+            experts[layer].insert(experts[layer].end(), r.experts[layer].begin(),
+                                  r.experts[layer].end());
         std::int32_t const first = static_cast<std::int32_t>(inputs.tokens.size());
         auto const length = static_cast<std::int32_t>(r.prompt.size() + r.tokens.size() - 1);
         inputs.layout.add(length, first, length);
@@ -68,17 +78,25 @@ template <class B, class T>
 class language_forward {
 public:
     /// `balance` weights DeepSeek-V3's sequence-wise balance loss; 0 leaves it out. Loads of
-    /// learning passes are added to `loads`, where given.
+    /// learning passes are added to `loads`, where given. Learning passes take `options` as they
+    /// are; a batch's recorded experts are replayed by all.
     language_forward(decoder<B, T> const& model, double temperature = 1.0, double balance = 0.0,
-                     expert_loads* loads = nullptr)
-        : model_(&model), temperature_(temperature), balance_(balance), loads_(loads) {}
+                     expert_loads* loads = nullptr, pass_options options = {})
+        : model_(&model),
+          temperature_(temperature),
+          balance_(balance),
+          loads_(loads),
+          options_(options) {}
 
     template <class On>
     rl::policy_tensors<On, T> operator()(On& on, language_batch const& batch) const {
         constexpr bool learning = is_autodiff<On>;
         bool const balanced = learning && balance_ > 0;
         fresh_keys keys{batch.inputs.layout};
-        auto output = model_->forward(on, batch.inputs, keys, balanced);
+        pass_options options = options_;
+        options.balance = balanced;
+        if (!batch.experts.empty()) options.replay = &batch.experts;
+        auto output = model_->forward(on, batch.inputs, keys, options);
         auto const hidden = gather_rows(output.hidden, indices_from(on, batch.rows));
         auto const* model = model_;
         auto y = lm_head(hidden, [model](auto const& x) { return model->logits(x); }, batch.targets,
@@ -111,6 +129,7 @@ private:
     double temperature_;
     double balance_;
     expert_loads* loads_;
+    pass_options options_;
 };
 
 /// Applies update_expert_bias to every router of a model, and clears the loads.

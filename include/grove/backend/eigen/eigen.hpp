@@ -242,25 +242,22 @@ public:
 
     template <class T>
     buffer<T> rope(buffer<T> const& x, buffer<T> const& table, indices const& positions,
-                   index_t heads, index_t dim, bool inverse) {
+                   index_t heads, index_t dim, rope_pairs pairs, bool inverse) {
         index_t const tokens = positions.size(), half = dim / 2;
         auto y = allocate<T>(x.size());
         check_rows("rope", positions, table.size() / dim);
         rows_parallel(tokens, heads * dim, [&](index_t i) {
             T const* cosine = table.data() + positions.data()[i] * dim;
             T const* sine = cosine + half;
-            pack<T> const sign(inverse ? T(-1) : T(1));
+            T const sign = inverse ? T(-1) : T(1);
             for (index_t h = 0; h < heads; ++h) {
                 T const* from = x.data() + (i * heads + h) * dim;
                 T* to = y.data() + (i * heads + h) * dim;
-                for_each_pack<T>(half, [&](index_t j, int count) {
-                    pack<T> const a = load_pack(from + j, count),
-                                  b = load_pack(from + half + j, count);
-                    pack<T> const c = load_pack(cosine + j, count);
-                    pack<T> const s = load_pack(sine + j, count) * sign;
-                    store_pack(a * c - b * s, to + j, count);
-                    store_pack(b * c + a * s, to + half + j, count);
-                });
+                if (pairs == rope_pairs::halves) {
+                    detail::rotate_halves(from, cosine, sine, sign, half, to);
+                } else {
+                    detail::rotate_interleaved(from, cosine, sine, sign, half, to);
+                }
             }
         });
         return y;
@@ -271,8 +268,8 @@ public:
                                        buffer<T> const& k, buffer<T> const& v,
                                        indices const& offsets, indices const& key_first,
                                        indices const& key_counts) {
-        auto out = allocate<T>(q.size());
-        auto log_normalizer = allocate<T>(q.size() / shape.head_dim);
+        index_t const rows = q.size() / shape.head_dim;  // of all heads
+        auto out = allocate<T>(rows * shape.value_width()), log_normalizer = allocate<T>(rows);
         each_key_head(shape, q.size(), offsets, key_first, key_counts,
                       [&](detail::attention_span const& span, index_t head) {
                           detail::attend(shape, span, head, q.data(), k.data(), v.data(),

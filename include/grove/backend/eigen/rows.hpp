@@ -100,4 +100,35 @@ row_statistics<T> logit_statistics(T const* logits, index_t size, T inverse_temp
     return {top + log_total, log_total - sum_lanes(weighted) / total};
 }
 
+/// Rotates the pairs (j, j + half) of one head by the angles whose cosines and sines are given; the
+/// sines times `sign`.
+template <class T>
+void rotate_halves(T const* x, T const* cosine, T const* sine, T sign, index_t half, T* y) {
+    for_each_pack<T>(half, [&](index_t j, int count) {
+        pack<T> const a = load_pack(x + j, count), b = load_pack(x + half + j, count);
+        pack<T> const c = load_pack(cosine + j, count);
+        pack<T> const s = load_pack(sine + j, count) * pack<T>(sign);
+        store_pack(a * c - b * s, y + j, count);
+        store_pack(b * c + a * s, y + half + j, count);
+    });
+}
+/// The same for the pairs (2j, 2j + 1), parted and joined again around rotate_halves' arithmetic.
+template <class T>
+void rotate_interleaved(T const* x, T const* cosine, T const* sine, T sign, index_t half, T* y) {
+    constexpr index_t width = pack<T>::size;
+    T parted[2 * width], rotated[2 * width];
+    for (index_t j = 0; j < half; j += width) {
+        index_t const count = std::min(width, half - j);
+        for (index_t i = 0; i < count; ++i) {
+            parted[i] = x[2 * (j + i)];
+            parted[count + i] = x[2 * (j + i) + 1];
+        }
+        rotate_halves(parted, cosine + j, sine + j, sign, count, rotated);
+        for (index_t i = 0; i < count; ++i) {
+            y[2 * (j + i)] = rotated[i];
+            y[2 * (j + i) + 1] = rotated[count + i];
+        }
+    }
+}
+
 }  // namespace grove::inline GROVE_ISA::detail
