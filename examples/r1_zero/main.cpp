@@ -32,18 +32,20 @@ r1_zero::settings parse(int argc, char** argv) {
     app.add_option("--base-steps", s.base_steps, "supervised steps")->capture_default_str();
     app.add_option("--rl-steps", s.rl_steps, "steps of GRPO")->capture_default_str();
     app.add_option("--group-size", s.group_size, "completions of a prompt")->capture_default_str();
+    app.add_option("--mini-batches", s.mini_batches, "updates on a rollout")->capture_default_str();
     app.add_option("--held-out", s.held_out, "problems of the evaluation")->capture_default_str();
-    app.add_option("--checkpoint-every", s.checkpoint_every, "steps")->capture_default_str();
+    app.add_option("--checkpoint-every", s.checkpoint_every, "updates")->capture_default_str();
     try {
         app.parse(argc, argv);
     } catch (CLI::ParseError const& e) {
         std::exit(app.exit(e));
     }
     grove::require<grove::configuration_error>(
-        s.base_steps > 0 && s.rl_steps > 0 && s.held_out > 0 && s.checkpoint_every > 0, "r1_zero",
-        "expected positive numbers of steps and problems, got --base-steps ", s.base_steps,
-        " --rl-steps ", s.rl_steps, " --held-out ", s.held_out, " --checkpoint-every ",
-        s.checkpoint_every);
+        s.base_steps > 0 && s.rl_steps > 0 && s.mini_batches > 0 && s.held_out > 0 &&
+            s.checkpoint_every > 0,
+        "r1_zero", "expected positive numbers of steps, updates and problems, got --base-steps ",
+        s.base_steps, " --rl-steps ", s.rl_steps, " --mini-batches ", s.mini_batches,
+        " --held-out ", s.held_out, " --checkpoint-every ", s.checkpoint_every);
     return s;
 }
 

@@ -57,6 +57,7 @@ inline grove::grpo_options rl_options(settings const& s, grove::symbol_tokenizer
     o.seed = s.seed;
     o.prompts_per_step = s.prompts;
     o.group_size = s.group_size;
+    o.mini_batches = s.mini_batches;
     o.generation = generation(tokens, 1.0, 1.0);
     return o;
 }

@@ -61,17 +61,17 @@ public:
     index_t weights() { return policy_.parameter_count(); }
 
 private:
-    // Steps of both phases are numbered through, so that one folder of checkpoints serves both.
-    index_t last_step() const { return s_.base_steps + s_.rl_steps; }
+    // Updates of both phases are numbered through, so that one folder of checkpoints serves both.
+    index_t rl_updates() const { return s_.rl_steps * s_.mini_batches; }
+    index_t last_update() const { return s_.base_steps + rl_updates(); }
 
     std::optional<grove::resume_point> prepare_folder() {
-        if (!s_.resume) {
+        auto point = s_.resume ? checkpoints_.latest() : std::nullopt;
+        if (!point) {
             std::filesystem::remove_all(s_.out / "checkpoints");
             std::filesystem::remove_all(s_.out / "tensorboard");
-            return std::nullopt;
+            return point;
         }
-        auto point = checkpoints_.latest();
-        if (!point) return point;
         for (auto const& sentence : point->damaged) std::cerr << sentence << '\n';
         grove::checkpoint_reader const file(point->path);
         auto notes = file.get_json("notes");
@@ -81,20 +81,21 @@ private:
             ", got ", s_.identity().dump());
         notes_ = std::move(notes);
         watch_.resume_from(notes_.at("train_seconds").get<double>());
-        std::cout << "Resuming after step " << point->step << " of " << last_step() << ".\n";
+        std::cout << "Resuming after update " << point->step << " of " << last_update() << ".\n";
         return point;
     }
     template <class Save>
-    void checkpoint(index_t step, Save&& save) {
+    void checkpoint(index_t update, Save&& save) {
         notes_["train_seconds"] = watch_.seconds();
-        checkpoints_.save(step, [&](grove::checkpoint_writer& file) {
+        checkpoints_.save(update, [&](grove::checkpoint_writer& file) {
             file.put_json("notes", notes_);
             save(file);
         });
         checkpoints_.keep_last(2);
     }
-    bool is_due(index_t step) const {
-        return step % s_.checkpoint_every == 0 || step == s_.base_steps || step == last_step();
+    bool is_due(index_t update) const {
+        return update % s_.checkpoint_every == 0 || update == s_.base_steps ||
+               update == last_update();
     }
     grove::progress_line<> progress_to(index_t steps, index_t first) const {
         return {std::cout, grove::progress(steps, first), {.terminal = ::isatty(1) == 1}};
@@ -148,7 +149,7 @@ private:
 
     // R1-Zero: rewards alone, no demonstration.
     void reinforce(std::optional<grove::resume_point> const& point) {
-        grove::linear_schedule const rate{s_.rl_rate, s_.rl_steps, 5, 0.1};
+        grove::linear_schedule const rate{s_.rl_rate, rl_updates(), 5, 0.1};
         grove::grpo_trainer trainer(policy_,
                                     grove::rl::r1_paper({.clip = s_.clip, .kl_coefficient = 0.0}),
                                     rl_options(s_, tokens_), rate);
@@ -172,16 +173,20 @@ private:
         auto const rule =
             grove::weighted_sum(grove::accuracy_reward{}, 1.0f, grove::format_reward{},
                                 static_cast<float>(s_.format_weight));
-        trainer.run(s_.rl_steps, problem_at, tokens_, rule, [&](grove::grpo_report const& report) {
-            auto const record = with_rates(report);
-            log.write(record);
-            board.write(record);
-            line.write({report.step + 1, {record.values[0], record.values[1], record.values[3]}});
-            note(report);
-            index_t const done = s_.base_steps + report.step + 1;
+        while (trainer.step_number() < s_.rl_steps) {
+            if (trainer.pending_updates() == 0) trainer.collect(problem_at, tokens_, rule);
+            if (auto const report = trainer.update()) {
+                auto const record = with_rates(*report);
+                log.write(record);
+                board.write(record);
+                line.write(
+                    {report->step + 1, {record.values[0], record.values[1], record.values[3]}});
+                note(*report);
+            }
+            index_t const done = s_.base_steps + trainer.update_number();
             if (is_due(done))
                 checkpoint(done, [&](grove::checkpoint_writer& file) { trainer.save(file); });
-        });
+        }
     }
     // Rates of this step's completions in front of the trainer's own metrics.
     static grove::metric_record with_rates(grove::grpo_report const& report) {

@@ -140,7 +140,9 @@ TEST_CASE_TEMPLATE("eigen: fused operations have the same bits on one thread and
                           down(b.swiglu_backward(rows_of(g, half, 0, rows), x, rows, half))};
     };
     CHECK(gated(one) == gated(two));
-    auto rotated = [&](eigen_backend& b) { return down(b.rope(x, x, targets, 13, 10, rope_pairs::halves, true)); };
+    auto rotated = [&](eigen_backend& b) {
+        return down(b.rope(x, x, targets, 13, 10, rope_pairs::halves, true));
+    };
     CHECK(rotated(one) == rotated(two));
     auto statistics = [&](eigen_backend& b) {
         auto const y = b.token_statistics(x, columns, targets, T(0.7), none, none);
@@ -150,6 +152,26 @@ TEST_CASE_TEMPLATE("eigen: fused operations have the same bits on one thread and
         return std::array{down(y[0]), down(y[1]), down(y[2]), down(d)};
     };
     CHECK(statistics(one) == statistics(two));
+}
+
+TEST_CASE_TEMPLATE("eigen: strided reads and places are the reference's, in parallel too", T, float,
+                   double) {
+    reference_backend reference;
+    eigen_backend two(2);
+    index_t const size = 60 * 70 * 11;
+    auto const x = up(two, random_values<T>(size, 18));
+    for (strided_view const& view :
+         {strided_view{0, {70, 60, 11}, {11, 770, 1}},  // the leading axes swapped
+          strided_view{5, {4000, 6}, {11, 1}},          // columns of a matrix
+          strided_view{3, {60, 70, 4}, {770, 11, 2}},   // every other column
+          strided_view{0, {11, 4200}, {1, 11}},         // transposed
+          strided_view{0, {4000, 9}, {2, 1}},           // overlapping: the last one stays
+          strided_view{7, {1, 40000}, {0, 1}}, strided_view{7, {0, 5}, {1, 1}}}) {
+        CHECK(down(two.strided_read(x, view)) == down(reference.strided_read(x, view)));
+        auto const part = two.slice(x, 0, view.extents.size());
+        CHECK(down(two.strided_place(part, view, size)) ==
+              down(reference.strided_place(part, view, size)));
+    }
 }
 
 TEST_CASE_TEMPLATE("eigen: attention and its gradient have the same bits on one thread and on two",

@@ -55,15 +55,18 @@ TEST_CASE("checkpoint_folder: damaged files are passed over, with their reasons"
     CHECK(contains(message_of<io_error>([&] { checkpoints.latest(); }), "got 3 damaged ones"));
 }
 
-TEST_CASE("checkpoint_folder: keep_last removes the oldest and what killed runs left") {
+TEST_CASE("checkpoint_folder: keep_last removes the oldest, save what killed runs left") {
     temporary_folder folder;
     checkpoint_folder const checkpoints(folder.path());
-    for (index_t step : {10, 20, 30, 40}) save(checkpoints, step);
+    for (index_t step : {10, 20, 30}) save(checkpoints, step);
     write_file(folder / ".step-000040.grove.99-0.tmp", "half");
     write_file(folder / "metrics.jsonl", "");
+    write_file(folder / ".notes.tmp", "another's");
+    save(checkpoints, 40);
+    CHECK(folder.size() == 6);
     checkpoints.keep_last(2);
     CHECK(checkpoints.steps() == std::vector<index_t>{30, 40});
-    CHECK(folder.size() == 3);
+    CHECK(folder.size() == 4);
     checkpoints.keep_last(5);
     CHECK(checkpoints.steps().size() == 2);
     CHECK_THROWS_AS(checkpoints.keep_last(0), value_error);

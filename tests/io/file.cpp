@@ -120,6 +120,23 @@ TEST_CASE("output_file: appends, and creates only what does not exist") {
     CHECK_THROWS_AS(output_file(folder / "log", output_file::mode::create), io_error);
 }
 
+TEST_CASE("output_file: a full device is io_error, at the latest in flush and synchronize") {
+    auto const reason_of = [](auto finish) {
+        return message_of<io_error>([&] {
+            output_file file("/dev/full", output_file::mode::append);
+            file.write("x");
+            finish(file);
+        });
+    };
+    for (std::string const& reason :
+         {reason_of([](output_file& file) { file.flush(); }),
+          reason_of([](output_file& file) { file.synchronize(); }),
+          reason_of([](output_file& file) { file.write(std::string(1 << 20, 'x')); })}) {
+        CHECK(contains(reason, "expected to write \"/dev/full\""));
+        CHECK(contains(reason, "No space left on device"));
+    }
+}
+
 TEST_CASE("create_folder: makes parents, accepts what exists, refuses a file in the way") {
     temporary_folder folder;
     create_folder(folder / "a/b");

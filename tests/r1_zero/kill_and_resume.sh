@@ -1,37 +1,60 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Kills a run of r1_zero at three random moments, resumes it each time, and compares the final weights with
-# those of a run that nobody disturbed, and with those of one thread.
-# usage: kill_and_resume.sh PROGRAM
+# Kills runs of r1_zero at random moments, every other one twice, resumes them, and compares all that
+# they end in with a run that nobody disturbed and with one of one thread: weights, metrics, figures
+# and samples, to the last bit. A checkpoint follows every update, so that many kills hit one being
+# written, and most of those that are resumed lie between the updates on one rollout.
+# usage: kill_and_resume.sh PROGRAM [RUNS]      (3 runs, unless said otherwise)
 set -euo pipefail
 program=$1
+runs=${2:-3}
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
-small=(--seed 5 --base-steps 24 --rl-steps 8 --held-out 4 --checkpoint-every 4 --group-size 8)
+small=(--seed 5 --base-steps 12 --rl-steps 3 --mini-batches 4 --held-out 4 --checkpoint-every 1
+       --group-size 8)
 
-weights() { grep -o '"weights_crc32c": [0-9]*' "$folder/$1/summary.json"; }
+run() { "$program" "${small[@]}" --out "$folder/$1" "${@:2}" >/dev/null; }
+# All that a run leaves behind but the time it took.
+result() {
+    grep -v train_seconds "$folder/$1/summary.json"
+    cat "$folder/$1/samples.txt" "$folder/$1/base.jsonl"
+    sed 's/,"tokens_per_second[^}]*//' "$folder/$1/metrics.jsonl"
+}
+expect_equal() {
+    diff <(result whole) <(result "$1") && return
+    echo "$1: expected the result of the undisturbed run"
+    exit 1
+}
+random_moment() { awk -v s="$seconds" -v r="$RANDOM" 'BEGIN { print s * r / 32768 }'; }
 
-SECONDS=0
-"$program" "${small[@]}" --out "$folder/whole" >/dev/null
-whole_seconds=$((SECONDS + 1))
-"$program" "${small[@]}" --threads 1 --out "$folder/one_thread" >/dev/null
+start=$(date +%s.%N)
+run whole
+seconds=$(awk -v a="$start" -v b="$(date +%s.%N)" 'BEGIN { print b - a }')
+run one_thread --threads 1
+expect_equal one_thread
 
 kills=0
-resume=()
-while ((kills < 3)); do
-    "$program" "${small[@]}" "${resume[@]}" --out "$folder/killed" >/dev/null &
-    process=$!
-    sleep "$(awk -v s="$whole_seconds" -v r=$RANDOM 'BEGIN { print 0.2 + s * r / 32768 / 2 }')"
+halves=0
+# Fails where the run ended before its moment came.
+run_and_kill() {
+    "$program" "${small[@]}" --out "$folder/killed" "$@" >/dev/null &
+    local process=$! status=0
+    sleep "$(random_moment)"
     kill -KILL $process 2>/dev/null || true
-    wait $process 2>/dev/null || true
+    wait $process 2>/dev/null || status=$?
+    ((status > 0)) || return 1
+    ((status == 137)) || exit $status
     kills=$((kills + 1))
-    resume=(--resume)
+    if compgen -G "$folder/killed/checkpoints/.step-*.tmp" >/dev/null; then
+        halves=$((halves + 1))
+    fi
+}
+for ((done = 0; done < runs;)); do
+    rm -rf "$folder/killed"
+    run_and_kill || continue
+    if ((done % 2 == 1)); then run_and_kill --resume || true; fi
+    run killed --resume
+    expect_equal killed
+    done=$((done + 1))
 done
-"$program" "${small[@]}" --resume --out "$folder/killed" >/dev/null
-
-echo "undisturbed   $(weights whole)"
-echo "one thread    $(weights one_thread)"
-echo "killed thrice $(weights killed)"
-[[ $(weights whole) == "$(weights one_thread)" && $(weights whole) == "$(weights killed)" ]]
-steps() { cut -d, -f1 "$folder/$1/metrics.jsonl"; }
-[[ $(steps whole) == "$(steps killed)" ]]
+echo "$runs of $runs runs ended in the same bits after $kills kills, $halves of them within a write"

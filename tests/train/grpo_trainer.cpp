@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <doctest/doctest.h>
 
-#include <filesystem>
 #include <limits>
 
+#include "../io/temporary_folder.hpp"
 #include "grove/backend/eigen/eigen.hpp"
 #include "grove/io/checkpoint.hpp"
 #include "grove/optim/schedule.hpp"
@@ -86,6 +86,21 @@ TEST_CASE("grpo_trainer: the same seed gives the same weights, with one thread a
     CHECK(once != train(1, 4, other, 0.01));
 }
 
+TEST_CASE("grpo_trainer: recomputing changes no bit; replaying holds the ratio to the weights") {
+    auto options = small_options();
+    options.mini_batches = 2;
+    auto const plain = train(2, 4, options, 0.01);
+    auto recomputed = options;
+    recomputed.learning.pass.recompute = true;
+    CHECK(train(2, 4, recomputed, 0.01) == plain);
+    auto replayed = options;
+    replayed.generation.record_routing = true;
+    auto const with_replay = train(2, 4, replayed, 0.01);
+    CHECK(with_replay == train(1, 4, replayed, 0.01));
+    replayed.mini_batches = options.mini_batches = 1;  // the first update chooses the same experts
+    CHECK(train(2, 1, replayed, 0.01) == train(2, 1, options, 0.01));
+}
+
 TEST_CASE("grpo_trainer: learns what is rewarded") {
     backend b(1);
     model m(b, small_config(tokens().vocabulary_size()), 1);
@@ -115,15 +130,19 @@ TEST_CASE("grpo_trainer: before the first update of a rollout the ratio is exact
 }
 
 TEST_CASE("grpo_trainer: several updates of one rollout move the ratio") {
-    backend b(1);
-    model m(b, small_config(tokens().vocabulary_size()), 1);
-    auto options = small_options();
-    options.updates_per_step = 2;
-    options.group_size = 16;  // so that some group of the first share has something to learn from
-    auto trainer = make_trainer(m, options, 0.0);
-    auto const report = trainer.step(problem, tokens(), repeats{});
-    CHECK(report.logprob_max_abs_diff == 0.0);  // measured before the first update
-    CHECK(metric_of(report, "ratio/max_deviation") > 0.0);
+    for (auto [mini_batches, epochs] : {std::pair<index_t, index_t>{2, 1}, {1, 2}, {2, 3}}) {
+        backend b(1);
+        model m(b, small_config(tokens().vocabulary_size()), 1);
+        auto options = small_options();
+        options.mini_batches = mini_batches;
+        options.epochs = epochs;
+        options.group_size = 16;  // so that some group of each share has something to learn from
+        auto trainer = make_trainer(m, options, 0.0);
+        auto const report = trainer.step(problem, tokens(), repeats{});
+        CHECK(report.logprob_max_abs_diff == 0.0);  // measured before the first update
+        CHECK(metric_of(report, "ratio/max_deviation") > 0.0);
+        CHECK(trainer.update_number() == mini_batches * epochs);
+    }
 }
 
 TEST_CASE("grpo_trainer: cutting into micro-batches changes rounding alone") {
@@ -149,45 +168,228 @@ TEST_CASE("grpo_trainer: cutting into micro-batches changes rounding alone") {
     CHECK(worst < 2e-4);  // one Adam step moves a weight by 1e-2
 }
 
-TEST_CASE("grpo_trainer: resuming from a checkpoint ends in the same bits") {
-    auto const path = std::filesystem::temp_directory_path() / "grove-grpo-resume.grove";
-    for (double beta : {0.0, 0.01}) {
-        auto options = small_options();
-        options.reference_refresh = 2;
-        auto const expected = train(1, 5, options, beta);
-        {
-            backend b(1);
-            model m(b, small_config(tokens().vocabulary_size()), 1);
-            auto trainer = make_trainer(m, options, beta);
-            trainer.run(3, problem, tokens(), repeats{});
-            grove::write_checkpoint(path,
-                                    [&](grove::checkpoint_writer& file) { trainer.save(file); });
-        }
-        backend b(2);
-        model m(b, small_config(tokens().vocabulary_size()), 99);  // other weights, to be replaced
-        auto trainer = make_trainer(m, options, beta);
-        trainer.load(grove::checkpoint_reader(path));
-        CHECK(trainer.step_number() == 3);
-        trainer.run(5, problem, tokens(), repeats{});
-        CHECK(grove::digest(m) == expected);
-    }
-    std::filesystem::remove(path);
+TEST_CASE("grpo_trainer: a step can be taken apart, in its order alone") {
+    backend b(1);
+    model m(b, small_config(tokens().vocabulary_size()), 1);
+    auto options = small_options();
+    options.mini_batches = 2;
+    options.problem_count = 3;
+    auto trainer = make_trainer(m, options, 0.0);
+    CHECK(trainer.pending_updates() == 0);
+    CHECK(contains(message_of<grove::value_error>([&] { trainer.update(); }), "call collect"));
+    trainer.collect(problem, tokens(), repeats{});
+    CHECK(trainer.pending_updates() == 2);
+    CHECK(trainer.cursor().position() == 4);
+    CHECK(trainer.cursor().visits(0) == 2);
+    auto const again = [&] { trainer.collect(problem, tokens(), repeats{}); };
+    CHECK(contains(message_of<grove::value_error>(again), "2 pending updates"));
+    CHECK(trainer.cursor().position() == 4);
+    CHECK_FALSE(trainer.update());
+    CHECK(trainer.pending_updates() == 1);
+    CHECK(trainer.update_number() == 1);
+    auto const report = trainer.step(problem, tokens(), repeats{});  // what is left of it
+    CHECK(report.step == 0);
+    CHECK(trainer.step_number() == 1);
+    CHECK(trainer.cursor().position() == 4);
+    CHECK(trainer.pending_updates() == 0);
 }
 
-TEST_CASE("grpo_trainer: a checkpoint of another model is refused and changes nothing") {
-    auto const path = std::filesystem::temp_directory_path() / "grove-grpo-other.grove";
-    backend b(1);
-    auto config = small_config(tokens().vocabulary_size());
-    model narrow(b, config, 1);
-    config.intermediate_size = 32;
-    model wide(b, config, 1);
-    auto trainer = make_trainer(narrow, small_options(), 0.0);
+namespace {
+
+// Rollouts of several updates, sampled with truncation, from problems that come again.
+grove::grpo_options divided_options() {
+    auto options = small_options();
+    options.mini_batches = 2;
+    options.epochs = 2;
+    options.problem_count = 6;
+    options.reference_refresh = 2;
+    options.generation.sampling.top_p = 0.9;
+    return options;
+}
+// The smallest advance that a checkpoint can follow: a rollout, or one update.
+template <class Trainer>
+void advance(Trainer& trainer, std::vector<grove::grpo_report>& reports) {
+    if (trainer.pending_updates() == 0) {
+        trainer.collect(problem, tokens(), repeats{});
+    } else if (auto report = trainer.update()) {
+        reports.push_back(*std::move(report));
+    }
+}
+// Everything in a report but the time it took.
+std::string bits_of(grove::grpo_report const& report) {
+    std::ostringstream text;
+    text << std::hexfloat << report.step << ' ' << report.sampled_tokens << ' '
+         << report.logprob_max_abs_diff;
+    for (auto const& [name, value] : report.metrics.values)
+        if (!name.starts_with("tokens_per_second")) text << ' ' << name << '=' << value;
+    for (auto const& c : report.completions)
+        text << '\n'
+             << c.prompt << c.text << c.reference << c.reward << c.scored << c.length
+             << name(c.reason);
+    return text.str();
+}
+template <class Trainer>
+void save(std::filesystem::path const& path, Trainer& trainer) {
     grove::write_checkpoint(path, [&](grove::checkpoint_writer& file) { trainer.save(file); });
-    auto other = make_trainer(wide, small_options(), 0.0);
-    auto const before = grove::digest(wide);
-    CHECK_THROWS_AS(other.load(grove::checkpoint_reader(path)), grove::error);
-    CHECK(grove::digest(wide) == before);
-    std::filesystem::remove(path);
+}
+// A checkpoint in which one section is missing.
+struct writer_without {
+    grove::checkpoint_writer& file;
+    std::string missing;
+
+    template <class... More>
+    void put(std::string const& name, More const&... more) {
+        if (name != missing) file.put(name, more...);
+    }
+    template <class Number>
+    void put_value(std::string const& name, Number value) {
+        if (name != missing) file.put_value(name, value);
+    }
+};
+
+}  // namespace
+
+TEST_CASE("grpo_trainer: resuming anywhere within a step ends in the same bits") {
+    index_t const steps = 3;
+    for (double beta : {0.0, 0.01}) {
+        temporary_folder folder;
+        backend b(1);
+        model m(b, small_config(tokens().vocabulary_size()), 1);
+        auto trainer = make_trainer(m, divided_options(), beta);
+        std::vector<grove::grpo_report> expected;
+        std::vector<std::size_t> reported;
+        std::vector<index_t> pending;
+        while (trainer.step_number() < steps) {
+            save(folder / std::to_string(reported.size()), trainer);
+            reported.push_back(expected.size());
+            pending.push_back(trainer.pending_updates());
+            advance(trainer, expected);
+        }
+        auto const digest = grove::digest(m);
+        REQUIRE(reported.size() == 15);  // three times a rollout and four updates
+        CHECK(pending == std::vector<index_t>{0, 4, 3, 2, 1, 0, 4, 3, 2, 1, 0, 4, 3, 2, 1});
+
+        for (std::size_t point = 0; point < reported.size(); ++point) {
+            CAPTURE(point);
+            backend other(2);
+            model fresh(other, small_config(tokens().vocabulary_size()), 99);
+            auto resumed = make_trainer(fresh, divided_options(), beta);
+            resumed.load(grove::checkpoint_reader(folder / std::to_string(point)));
+            CHECK(resumed.pending_updates() == pending[point]);
+            std::vector<grove::grpo_report> reports;
+            while (resumed.step_number() < steps) advance(resumed, reports);
+            CHECK(grove::digest(fresh) == digest);
+            REQUIRE(reports.size() + reported[point] == expected.size());
+            for (std::size_t i = 0; i < reports.size(); ++i)
+                CHECK(bits_of(reports[i]) == bits_of(expected[reported[point] + i]));
+        }
+    }
+}
+
+TEST_CASE(
+    "grpo_trainer: a checkpoint holds the rollout as it is, so that saving again is the same") {
+    temporary_folder folder;
+    backend b(1);
+    model m(b, small_config(tokens().vocabulary_size()), 1);
+    auto trainer = make_trainer(m, divided_options(), 0.01);
+    trainer.collect(problem, tokens(), repeats{});
+    trainer.update();
+    save(folder / "first", trainer);
+    model fresh(b, small_config(tokens().vocabulary_size()), 99);
+    auto resumed = make_trainer(fresh, divided_options(), 0.01);
+    resumed.load(grove::checkpoint_reader(folder / "first"));
+    save(folder / "second", resumed);
+    CHECK(grove::read_file(folder / "first") == grove::read_file(folder / "second"));
+}
+
+TEST_CASE("grpo_trainer: a checkpoint without any of its sections is refused, nothing changes") {
+    temporary_folder folder;
+    backend b(1);
+    model m(b, small_config(tokens().vocabulary_size()), 1);
+    auto trainer = make_trainer(m, divided_options(), 0.01);
+    trainer.step(problem, tokens(), repeats{});
+    trainer.collect(problem, tokens(), repeats{});
+    save(folder / "whole", trainer);
+    model fresh(b, small_config(tokens().vocabulary_size()), 99);
+    auto other = make_trainer(fresh, divided_options(), 0.01);
+    save(folder / "before", other);
+    std::string const before = grove::read_file(folder / "before");
+    grove::checkpoint_reader const whole(folder / "whole");
+    for (auto const& section : whole.sections()) {
+        grove::write_checkpoint(folder / "part", [&](grove::checkpoint_writer& file) {
+            writer_without part{file, section.name};
+            trainer.save(part);
+        });
+        auto const load = [&] { other.load(grove::checkpoint_reader(folder / "part")); };
+        CHECK(contains(message_of<grove::io_error>(load), "'" + section.name + "'"));
+        save(folder / "after", other);
+        CHECK(grove::read_file(folder / "after") == before);
+    }
+}
+
+TEST_CASE("grpo_trainer: a checkpoint of another model or of other settings is refused") {
+    temporary_folder folder;
+    backend b(1);
+    auto const config = small_config(tokens().vocabulary_size());
+    model m(b, config, 1);
+    auto trainer = make_trainer(m, divided_options(), 0.0);
+    trainer.collect(problem, tokens(), repeats{});
+    save(folder / "checkpoint", trainer);
+    auto const refused = [&]<class Error>(Error const*, auto change, auto extents) {
+        auto options = divided_options();
+        change(options);
+        model fresh(b, extents, 99);
+        auto other = make_trainer(fresh, options, 0.0);
+        auto const before = grove::digest(fresh);
+        CHECK_THROWS_AS(other.load(grove::checkpoint_reader(folder / "checkpoint")), Error);
+        CHECK(grove::digest(fresh) == before);
+        CHECK(other.cursor().position() == 0);
+        CHECK(other.pending_updates() == 0);
+    };
+    grove::io_error const* io = nullptr;
+    grove::configuration_error const* configuration = nullptr;
+    auto wide = config;
+    wide.intermediate_size = 32;
+    refused(
+        io, [](auto&) {}, wide);
+    refused(
+        configuration, [](auto& o) { o.epochs = 1; }, config);
+    refused(
+        configuration, [](auto& o) { o.problem_count = 7; }, config);
+    refused(
+        io, [](auto& o) { o.group_size = 2; }, config);
+    refused(
+        io, [](auto& o) { o.prompts_per_step = 8; }, config);
+}
+
+TEST_CASE("grpo_trainer: an update that throws changes nothing and can be made again") {
+    backend b(1);
+    model spoiled(b, small_config(tokens().vocabulary_size()), 1);
+    model sound(b, small_config(tokens().vocabulary_size()), 1);
+    auto trainer = make_trainer(spoiled, small_options(), 0.0);
+    auto twin = make_trainer(sound, small_options(), 0.0);
+    for (auto* each : {&trainer, &twin}) each->collect(problem, tokens(), repeats{});
+    auto const before = grove::digest(spoiled);
+
+    std::vector<grove::tensor<backend>> kept;
+    spoiled.visit([&](auto& p) {
+        kept.push_back(p.value);
+        float const nothing = std::numeric_limits<float>::quiet_NaN();
+        p.value = grove::full(b, p.value.extents(), nothing);
+    });
+    CHECK_THROWS_AS(trainer.update(), grove::value_error);
+    CHECK(trainer.pending_updates() == 1);
+    std::size_t i = 0;
+    spoiled.visit([&](auto& p) {
+        p.value = kept[i++];
+        p.gradient = p.value;  // what micro-batches before the one that threw would leave
+    });
+    CHECK(grove::digest(spoiled) == before);
+    auto const report = trainer.update(), expected = twin.update();
+    REQUIRE((report && expected));
+    CHECK(bits_of(*report) == bits_of(*expected));
+    CHECK(grove::digest(spoiled) == grove::digest(sound));
+    CHECK(grove::digest(spoiled) != before);
 }
 
 TEST_CASE("grpo_trainer: a NaN reward is refused before anything is learned") {
@@ -201,6 +403,8 @@ TEST_CASE("grpo_trainer: a NaN reward is refused before anything is learned") {
     CHECK_THROWS_AS(trainer.step(problem, tokens(), broken), grove::value_error);
     CHECK(grove::digest(m) == before);
     CHECK(trainer.step_number() == 0);
+    CHECK(trainer.pending_updates() == 0);
+    CHECK(trainer.cursor().position() == 0);
 }
 
 TEST_CASE("grpo_trainer: groups of one and equal rewards leave the weights alone") {
@@ -229,7 +433,10 @@ TEST_CASE("grpo_options: contradictions are named") {
     };
     bad([](auto& o) { o.prompts_per_step = 0; });
     bad([](auto& o) { o.group_size = 0; });
-    bad([](auto& o) { o.updates_per_step = 3; });
+    bad([](auto& o) { o.mini_batches = 3; });
+    bad([](auto& o) { o.mini_batches = 0; });
+    bad([](auto& o) { o.epochs = 0; });
+    bad([](auto& o) { o.problem_count = -1; });
     bad([](auto& o) { o.reference_refresh = -1; });
     bad([](auto& o) { o.generation.max_new_tokens = 0; });
     bad([](auto& o) { o.generation.sampling.top_p = 0; });

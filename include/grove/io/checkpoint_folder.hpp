@@ -28,7 +28,8 @@ struct resume_point {
     std::vector<std::string> damaged;
 };
 
-/// Checkpoints named by step. A folder belongs to one run at a time.
+/// Checkpoints named by step. A folder belongs to one run at a time, which saves one checkpoint at
+/// a time.
 /// ```
 /// checkpoint_folder checkpoints("runs/countdown");
 /// if (auto point = checkpoints.latest()) load(checkpoint_reader(point->path));
@@ -80,25 +81,23 @@ public:
         return std::nullopt;
     }
 
-    /// Writes the checkpoint of `step` (see write_checkpoint); creates the folder where missing.
+    /// Writes the checkpoint of `step` (see write_checkpoint); creates the folder where missing,
+    /// and first frees the space of temporaries that killed runs left. Throws io_error; the
+    /// checkpoints that were there stay.
     template <class Writer>
     void save(index_t step, Writer&& writer) const {
         create_folder(folder_);
+        remove_temporaries();
         write_checkpoint(path_of(step), writer);
     }
 
-    /// Removes all but the newest `count` ≥ 1 checkpoints, and the temporaries that killed runs
-    /// left.
+    /// Removes all but the newest `count` ≥ 1 checkpoints.
     void keep_last(index_t count) const {
         require<value_error>(count >= 1, "checkpoint_folder::keep_last", "expected count ≥ 1, got ",
                              count);
         std::vector<index_t> const present = steps();
         for (std::ptrdiff_t i = 0; i + count < std::ssize(present); ++i)
             remove(path_of(present[static_cast<std::size_t>(i)]));
-        for (auto const& path : entries()) {
-            std::string const name = path.filename().string();
-            if (name.starts_with(".step-") && name.ends_with(".tmp")) remove(path);
-        }
     }
 
 private:
@@ -112,6 +111,12 @@ private:
         require<io_error>(!reason, "checkpoint_folder", "expected to list ", folder_,
                           ", got: ", reason.message());
         return paths;
+    }
+    void remove_temporaries() const {
+        for (auto const& path : entries()) {
+            std::string const name = path.filename().string();
+            if (name.starts_with(".step-") && name.ends_with(".tmp")) remove(path);
+        }
     }
     static std::optional<index_t> step_of(std::string_view name) {
         if (!name.starts_with("step-") || !name.ends_with(".grove")) return std::nullopt;

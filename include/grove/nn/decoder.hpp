@@ -220,7 +220,7 @@ private:
             [this, i, p, decided](auto const& input) {
                 using on = std::remove_cvref_t<decltype(input.backend())>;
                 std::vector<routing<on, T>> records;
-                auto const output = block(input, i, p->view(), records);
+                auto const output = this->block(input, i, p->view(), records);
                 bool const balanced = !records.empty() && p->options.balance;
                 auto const loss =
                     balanced ? records.front().balance : zeros<T>(input.backend(), {1});

@@ -52,7 +52,8 @@ struct adamw_options {
     double beta1 = 0.9;
     double beta2 = 0.95;
     double epsilon = 1e-8;
-    double weight_decay = 0.0;  ///< of matrices; vectors (norms, biases) are never decayed
+    double weight_decay = 0.0;   ///< of matrices …
+    bool decay_vectors = false;  ///< … and of vectors too (norms, biases)
     double max_gradient_norm = 1.0;
 };
 
@@ -85,8 +86,8 @@ public:
                                     zeros<T>(p.value.backend(), p.value.extents())});
             auto& [m, v] = moments_[i++];
             if (p.gradient.empty()) return;
-            update.decay =
-                p.value.extents().rank() > 1 ? static_cast<T>(options_.weight_decay) : T(0);
+            bool const decays = options_.decay_vectors || p.value.extents().rank() > 1;
+            update.decay = decays ? static_cast<T>(options_.weight_decay) : T(0);
             auto next = map(update, p.value, p.gradient.reshape(p.value.extents()), m, v);
             p.value = next[0];
             m = next[1];

@@ -7,75 +7,32 @@
 #include <chrono>
 #include <cmath>
 #include <memory>
+#include <optional>
 
-#include "grove/io/metric_record.hpp"
 #include "grove/reward/reward.hpp"
-#include "grove/rl/advantage.hpp"
-#include "grove/rollout/generate.hpp"
 #include "grove/text/tokenizer.hpp"
+#include "grove/train/data_cursor.hpp"
+#include "grove/train/grpo_options.hpp"
+#include "grove/train/grpo_report.hpp"
 #include "grove/train/state.hpp"
-#include "grove/train/supervised.hpp"
 
 namespace grove::inline GROVE_ISA {
-
-/// A question as the policy sees it, and what its answers are judged by.
-struct rollout_problem {
-    std::string prompt;
-    std::string reference;
-};
-
-/// Settings of a GRPO run.
-struct grpo_options {
-    std::uint64_t seed = 0;
-    index_t prompts_per_step = 16;
-    index_t group_size = 16;       ///< completions of each prompt
-    index_t updates_per_step = 1;  ///< optimizer steps over one rollout, on disjoint shares of it
-    index_t reference_refresh =
-        0;                      ///< steps after which the reference becomes the policy; 0: never
-    index_t problem_count = 0;  ///< problems are visited again after so many; 0: endless
-    generation_options generation;
-    learning_options learning;
-
-    void validate() const {
-        generation.validate();
-        auto need = [](bool holds, auto const&... parts) {
-            require<configuration_error>(holds, "grpo_options", parts...);
-        };
-        need(prompts_per_step > 0, "expected prompts_per_step > 0, got ", prompts_per_step);
-        need(group_size > 0, "expected group_size > 0, got ", group_size);
-        need(updates_per_step > 0 && prompts_per_step % updates_per_step == 0,
-             "expected updates_per_step to divide prompts_per_step, got ", updates_per_step,
-             " and ", prompts_per_step);
-        need(reference_refresh >= 0 && problem_count >= 0,
-             "expected reference_refresh ≥ 0 and problem_count ≥ 0, got ", reference_refresh,
-             " and ", problem_count);
-    }
-};
-
-/// A scored completion, as callbacks see it.
-struct scored_completion {
-    std::string prompt, text, reference;
-    float reward = 0;
-    bool scored = false;  ///< whether the reward rule judged it at all
-    finish_reason reason = finish_reason::length;
-    index_t length = 0;  ///< tokens
-};
-
-/// What one step did.
-struct grpo_report {
-    index_t step = 0;
-    metric_record metrics;
-    std::vector<scored_completion> completions;
-    index_t sampled_tokens = 0;
-    double logprob_max_abs_diff =
-        0;  ///< max |trainer's − sampler's log-probability| before any update
-};
 
 /// Trains a decoder by the composition `Objective` (rl/preset.hpp). Every step is a function of the
 /// weights, the settings and the step number; wall time enters the metrics alone.
 /// @code
 /// grove::grpo_trainer trainer(model, grove::rl::r1_paper({.clip = 0.2}), options, schedule);
 /// trainer.run(100, problems, tokens, reward, [](grove::grpo_report const& r) { … });
+/// @endcode
+/// A step is a rollout, which is the expensive part, and the updates on it. It can be taken apart,
+/// and a checkpoint taken at any point of it resumes there, without sampling again what was
+/// sampled:
+/// @code
+/// while (trainer.step_number() < 100) {
+///     if (trainer.pending_updates() == 0) trainer.collect(problems, tokens, reward);
+///     if (auto const report = trainer.update()) log(*report);
+///     checkpoints.save(trainer.update_number(), [&](auto& file) { trainer.save(file); });
+/// }
 /// @endcode
 template <class B, class T, class Objective, class Schedule>
 class grpo_trainer {
@@ -86,7 +43,8 @@ public:
           options_(std::move(options)),
           schedule_(std::move(schedule)),
           optimizer_(options_.learning.optimizer),
-          engine_(model, options_.generation) {
+          engine_(model, options_.generation),
+          cursor_(options_.problem_count) {
         options_.validate();
         if (objective_.kl_coefficient > 0) {
             reference_ = std::make_unique<decoder<B, T>>(model.backend(), model.config(), 0);
@@ -94,7 +52,14 @@ public:
         }
     }
 
+    /// Steps completed.
     index_t step_number() const { return step_; }
+    /// Updates completed over all steps, also those that found nothing to learn.
+    index_t update_number() const { return step_ * options_.updates_per_step() + update_; }
+    /// Updates still to be made on the rollout at hand; 0 where the next needs a new one.
+    index_t pending_updates() const { return rollout_ ? options_.updates_per_step() - update_ : 0; }
+    /// Which problem comes next, and how often each was visited.
+    data_cursor const& cursor() const { return cursor_; }
 
     /// Steps until step_number() == steps, calling every callback with each report.
     template <class Problems, class Tokenizer, reward Reward, class... Callbacks>
@@ -106,37 +71,110 @@ public:
         }
     }
 
-    /// One rollout and the updates on it. `problems(i)` is rollout_problem i. Throws value_error
-    /// for NaN rewards; the model is then unchanged.
+    /// One rollout, unless one is at hand, and all updates on it; throws what collect and update
+    /// throw.
     template <class Problems, class Tokenizer, reward Reward>
     grpo_report step(Problems const& problems, Tokenizer const& tokens, Reward const& rule) {
-        clock start;
-        rollout data = sample(problems, tokens);
-        double const sampling_seconds = start.seconds();
-        score(data, rule);
-        learning_record record = learn(data);
-        if (options_.reference_refresh > 0 && reference_ &&
-            (step_ + 1) % options_.reference_refresh == 0)
-            reference_->copy_from(*model_);
-        grpo_report report = summarize(data, record, sampling_seconds, start.seconds());
-        ++step_;
-        return report;
+        if (!rollout_) collect(problems, tokens, rule);
+        for (;;)
+            if (auto report = update()) return *std::move(report);
     }
 
-    /// Everything that the next step depends on, to and from a checkpoint (train/state.hpp).
+    /// The first part of a step: samples and scores the next problems; `problems(i)` is
+    /// rollout_problem i. Throws value_error where updates are still pending and for NaN rewards;
+    /// the trainer is then unchanged, as after any exception.
+    template <class Problems, class Tokenizer, reward Reward>
+    void collect(Problems const& problems, Tokenizer const& tokens, Reward const& rule) {
+        require<value_error>(!rollout_, "grpo_trainer::collect",
+                             "expected a rollout that was learned from, got one with ",
+                             pending_updates(), " pending updates");
+        clock const start;
+        data_cursor cursor = cursor_;
+        scored_rollout<T> rollout = sample(problems, tokens, cursor);
+        double const sampling_seconds = start.seconds();
+        score(rollout, rule);
+        cursor_ = cursor;
+        rollout_ = std::move(rollout);
+        record_ = {};
+        record_.sampling_seconds = sampling_seconds;
+        record_.seconds = start.seconds();
+    }
+
+    /// One update on the rollout at hand; the report of the step, where this was its last. Throws
+    /// value_error without a rollout and for numbers that are not finite; weights, optimizer and
+    /// rollout are then unchanged.
+    std::optional<grpo_report> update() {
+        require<value_error>(rollout_.has_value(), "grpo_trainer::update",
+                             "expected a rollout to learn from, got none; call collect first");
+        clock const start;
+        step_record record = record_;
+        learn(record);
+        record.seconds += start.seconds();
+        record_ = record;
+        if (++update_ < options_.updates_per_step()) return std::nullopt;
+        return finish();
+    }
+
+    /// Writes everything that the next update depends on to a checkpoint (io/checkpoint.hpp, or
+    /// anything with its put, put_value, get, get_into and get_value).
     template <class Writer>
     void save(Writer& file) {
-        file.template put_value<std::int64_t>("grpo.step", step_);
+        file.template put_value<index_t>("grpo.step", step_);
+        file.template put_value<index_t>("grpo.pending_updates", pending_updates());
+        file.template put_value<index_t>("grpo.mini_batches", options_.mini_batches);
+        file.template put_value<index_t>("grpo.epochs", options_.epochs);
+        cursor_.save(file, "cursor.");
         save_model(file, "model/", *model_);
         save_optimizer(file, "optimizer/", optimizer_);
         if (reference_) save_model(file, "reference/", *reference_);
+        if (!rollout_) return;
+        save_rollout(file, "rollout/", *rollout_);
+        visit_numbers(record_, [&](std::string const& name, auto const& number) {
+            file.put_value("record/" + name, number);
+        });
     }
+    /// Takes up a run of the same settings where save left it. Throws io_error, naming the section,
+    /// where something is missing, damaged or does not fit, and configuration_error for another
+    /// problem_count, and for other mini_batches or epochs while updates are pending; the trainer
+    /// and its model are then unchanged.
     template <class Reader>
     void load(Reader const& file) {
-        load_model(file, "model/", *model_);
-        load_optimizer(file, "optimizer/", optimizer_, *model_);
-        if (reference_) load_model(file, "reference/", *reference_);
-        step_ = file.template get<std::int64_t>("grpo.step").at(0);
+        auto const step = file.template get_value<index_t>("grpo.step");
+        auto const pending = file.template get_value<index_t>("grpo.pending_updates");
+        auto const mini_batches = file.template get_value<index_t>("grpo.mini_batches");
+        auto const epochs = file.template get_value<index_t>("grpo.epochs");
+        index_t const updates = options_.updates_per_step();
+        require<configuration_error>(
+            pending == 0 || (mini_batches == options_.mini_batches && epochs == options_.epochs),
+            "grpo_trainer::load", "expected mini_batches ", mini_batches, " and epochs ", epochs,
+            ", with which the rollout is half learned, got ", options_.mini_batches, " and ",
+            options_.epochs);
+        require<io_error>(step >= 0 && pending >= 0 && pending <= updates, "grpo_trainer::load",
+                          "expected at most ", updates, " updates of a step to be pending, got ",
+                          pending, " in step ", step);
+        data_cursor cursor = cursor_;
+        cursor.load(file, "cursor.");
+        auto const weights = read_model(file, "model/", *model_);
+        auto state = read_optimizer(file, "optimizer/", *model_);
+        std::vector<tensor<B, T>> reference;
+        if (reference_) reference = read_model(file, "reference/", *reference_);
+        std::optional<scored_rollout<T>> rollout;
+        step_record record;
+        if (pending > 0) {
+            rollout = load_rollout<T>(file, "rollout/", responses_per_step());
+            visit_numbers(record, [&]<class Number>(std::string const& name, Number& number) {
+                number = file.template get_value<Number>("record/" + name);
+            });
+        }
+
+        restore_model(*model_, weights);
+        optimizer_.restore(state.steps, std::move(state.moments));
+        if (reference_) restore_model(*reference_, reference);
+        cursor_ = cursor;
+        rollout_ = std::move(rollout);
+        record_ = record;
+        step_ = step;
+        update_ = pending > 0 ? updates - pending : 0;
     }
 
 private:
@@ -146,125 +184,113 @@ private:
             return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
         }
     };
-    struct rollout {
-        std::vector<response> responses;
-        std::vector<std::vector<float>> log_probability;
-        std::vector<scored_completion> completions;
-        std::vector<index_t> groups;
-        std::vector<T> rewards, advantage;
-        std::vector<std::uint8_t> scored;
-        index_t tokens = 0;
-    };
-    struct learning_record {
-        rl::evaluation evaluation;
-        double entropy = 0, gradient_norm = 0, rate = 0, max_abs_diff = 0;
-    };
+
+    std::size_t responses_per_step() const {
+        return static_cast<std::size_t>(options_.prompts_per_step * options_.group_size);
+    }
 
     template <class Problems, class Tokenizer>
-    rollout sample(Problems const& problems, Tokenizer const& tokens) {
-        rollout data;
+    scored_rollout<T> sample(Problems const& problems, Tokenizer const& tokens,
+                             data_cursor& cursor) {
+        scored_rollout<T> rollout;
         std::vector<generation_request> requests;
         for (index_t p = 0; p < options_.prompts_per_step; ++p) {
-            index_t const cursor = step_ * options_.prompts_per_step + p;
-            index_t const count = options_.problem_count;
-            index_t const index = count > 0 ? cursor % count : cursor;
-            random_key key{options_.seed, random_stream::rollout,
-                           static_cast<std::uint32_t>(count > 0 ? cursor / count : 0),
+            auto const [index, visit] = cursor.next();
+            random_key key{options_.seed, random_stream::rollout, static_cast<std::uint32_t>(visit),
                            static_cast<std::uint32_t>(index), 0};
             rollout_problem const problem = problems(index);
             auto const prompt = tokens.encode(problem.prompt);
             for (index_t s = 0; s < options_.group_size; ++s) {
                 key.sample = static_cast<std::uint32_t>(s);
                 requests.push_back({prompt, key});
-                data.completions.push_back({problem.prompt, {}, problem.reference});
+                rollout.completions.push_back({problem.prompt, {}, problem.reference});
             }
         }
         auto results = engine_(requests);
         for (std::size_t i = 0; i < results.size(); ++i) {
-            auto& c = data.completions[i];
+            auto& c = rollout.completions[i];
             c.text = tokens.decode(results[i].tokens, shown_specials::tags);
             c.reason = results[i].reason;
-            c.length = static_cast<index_t>(results[i].tokens.size());
-            data.tokens += c.length;
-            data.log_probability.push_back(std::move(results[i].log_probability));
-            data.responses.push_back(
-                {requests[i].prompt, std::move(results[i].tokens), std::move(results[i].kept)});
+            c.length = std::ssize(results[i].tokens);
+            rollout.log_probability.push_back(std::move(results[i].log_probability));
+            rollout.responses.push_back({requests[i].prompt, std::move(results[i].tokens),
+                                         std::move(results[i].kept),
+                                         std::move(results[i].experts)});
         }
-        return data;
+        return rollout;
     }
     template <class Reward>
-    void score(rollout& data, Reward const& rule) const {
-        for (auto& c : data.completions) {
+    void score(scored_rollout<T>& rollout, Reward const& rule) const {
+        for (auto& c : rollout.completions) {
             auto const value = rule(c.prompt, c.text, c.reference);
             c.scored = value.has_value();
             c.reward = value.value_or(0.0f);
-            data.scored.push_back(c.scored);
-            data.rewards.push_back(static_cast<T>(c.reward));
         }
-        data.groups = rl::equal_groups(options_.prompts_per_step, options_.group_size);
-        data.advantage =
-            rl::advantages(objective_.advantage, data.rewards, data.groups, data.scored);
+        auto const groups = rl::equal_groups(options_.prompts_per_step, options_.group_size);
+        rollout.advantage =
+            rl::advantages(objective_.advantage, rollout.rewards(), groups, rollout.scored());
     }
 
-    /// The updates of one rollout: each on an equal share of its groups.
-    learning_record learn(rollout const& data) {
-        learning_record record;
+    /// The update on the next mini-batch. A response with advantage 0 has no gradient unless a KL
+    /// term pulls at it.
+    void learn(step_record& record) {
+        forget_gradients();
         std::size_t const share =
-            data.responses.size() / static_cast<std::size_t>(options_.updates_per_step);
-        for (index_t u = 0; u < options_.updates_per_step; ++u)
-            update(data, static_cast<std::size_t>(u) * share, share, u == 0, record);
-        record.entropy /=
-            static_cast<double>(std::max<index_t>(record.evaluation.statistics.tokens, 1));
-        return record;
-    }
-    void update(rollout const& data, std::size_t first, std::size_t count, bool fresh,
-                learning_record& record) {
-        // A response with advantage 0 has no gradient unless a KL term pulls at it.
+            rollout_->size() / static_cast<std::size_t>(options_.mini_batches);
+        std::size_t const first = static_cast<std::size_t>(update_ % options_.mini_batches) * share;
         std::vector<std::size_t> chosen;
         std::vector<response> responses;
         rl::totals all;
-        for (std::size_t i = first; i < first + count; ++i) {
+        for (std::size_t i = first; i < first + share; ++i) {
             ++all.sequences;
-            all.tokens += static_cast<index_t>(data.responses[i].tokens.size());
-            if (data.advantage[i] == T(0) && !reference_) continue;
+            all.tokens += std::ssize(rollout_->responses[i].tokens);
+            if (rollout_->advantage[i] == T(0) && !reference_) continue;
             chosen.push_back(i);
-            responses.push_back(data.responses[i]);
+            responses.push_back(rollout_->responses[i]);
         }
-        record.rate = schedule_(optimizer_.steps());
+        record.learning_rate = schedule_(optimizer_.steps());
+        if (responses.empty()) return;  // every group agrees with itself
         double const temperature = options_.generation.sampling.recorded_temperature();
         auto policy = rl::differentiable<T>(
             model_->backend(),
-            language_forward<B, T>(*model_, temperature, options_.learning.balance, &loads_));
+            language_forward<B, T>(*model_, temperature, options_.learning.balance, &loads_,
+                                   options_.learning.pass));
         auto const cuts = micro_batches(responses, options_.learning.micro_batch_tokens);
-        for (std::size_t c = 0; c + 1 < cuts.size() && !responses.empty(); ++c) {
+        for (std::size_t c = 0; c + 1 < cuts.size(); ++c) {
             auto batch =
                 language_batch::of(std::span(responses).subspan(cuts[c], cuts[c + 1] - cuts[c]));
             batch.auxiliary_weight =
                 static_cast<double>(cuts[c + 1] - cuts[c]) / static_cast<double>(all.sequences);
-            learn_batch(policy, batch, data, std::span(chosen).subspan(cuts[c]), all, fresh,
-                        record);
+            learn_batch(policy, batch, std::span(chosen).subspan(cuts[c]), all, record);
         }
-        if (responses.empty()) return;  // nothing to learn from: every group agrees with itself
         record.gradient_norm =
-            std::max(record.gradient_norm, optimizer_.step(*model_, record.rate));
+            std::max(record.gradient_norm, optimizer_.step(*model_, record.learning_rate));
         balance_experts(*model_, loads_, options_.learning.expert_bias_rate);
     }
+    /// Drops what an update that threw has left.
+    void forget_gradients() {
+        model_->visit([](auto& p) { p.clear_gradient(); });
+        loads_.clear();
+    }
     template <class Policy>
-    void learn_batch(Policy& policy, language_batch const& batch, rollout const& data,
-                     std::span<std::size_t const> chosen, rl::totals const& all, bool fresh,
-                     learning_record& record) {
+    void learn_batch(Policy& policy, language_batch const& batch,
+                     std::span<std::size_t const> chosen, rl::totals const& all,
+                     step_record& record) {
         std::vector<T> old, advantage, reference;
         for (std::size_t i = 0; i + 1 < batch.offsets.size(); ++i) {
-            auto const& lp = data.log_probability[chosen[i]];
+            auto const& lp = rollout_->log_probability[chosen[i]];
             old.insert(old.end(), lp.begin(), lp.end());
-            advantage.push_back(data.advantage[chosen[i]]);
+            advantage.push_back(rollout_->advantage[chosen[i]]);
         }
-        if (reference_)
+        if (reference_) {
+            language_batch own = batch;
+            own.experts.clear();  // the policy's; the reference chooses for itself
             reference =
                 to_host(language_forward<B, T>(*reference_,
                                                options_.generation.sampling.recorded_temperature())(
-                            model_->backend(), batch)
+                            model_->backend(), own)
                             .log_probability);
+        }
         auto const now = policy.evaluate(batch, rl::statistics_request{.entropy = true});
         rl::token_statistics<T> gradient;
         gradient.log_probability.resize(old.size());
@@ -274,48 +300,22 @@ private:
             rl::evaluate(objective_, tokens, all, std::span<T>(gradient.log_probability));
         policy.backward(gradient);
         for (T h : now.entropy) record.entropy += static_cast<double>(h);
-        if (!fresh) return;
+        if (update_ > 0) return;
         for (std::size_t t = 0; t < old.size(); ++t)
             record.max_abs_diff =
                 std::max(record.max_abs_diff,
                          static_cast<double>(std::abs(now.log_probability[t] - old[t])));
     }
 
-    grpo_report summarize(rollout& data, learning_record const& record, double sampling_seconds,
-                          double seconds) const {
-        auto const n = static_cast<double>(data.responses.size());
-        double reward = 0, magnitude = 0, truncated = 0;
-        for (auto const& c : data.completions) {
-            reward += static_cast<double>(c.reward) / n;
-            truncated += (c.reason == finish_reason::length) / n;
-        }
-        for (T a : data.advantage) magnitude += std::abs(static_cast<double>(a)) / n;
-        auto const& s = record.evaluation.statistics;
-        auto const tokens = static_cast<double>(data.tokens);
-        grpo_report report;
-        report.step = step_;
-        report.sampled_tokens = data.tokens;
-        report.logprob_max_abs_diff = record.max_abs_diff;
-        report.metrics = {step_,
-                          {{"reward/mean", reward},
-                           {"advantage/mean_magnitude", magnitude},
-                           {"groups/zero_variance",
-                            rl::zero_variance_share(data.rewards, data.groups, data.scored)},
-                           {"ratio/mean", s.ratio.value()},
-                           {"ratio/max_deviation", s.ratio_deviation},
-                           {"clipped/low", s.clipped_low.value()},
-                           {"clipped/high", s.clipped_high.value()},
-                           {"kl", s.kl.value()},
-                           {"entropy", record.entropy},
-                           {"loss", record.evaluation.loss},
-                           {"gradient_norm", record.gradient_norm},
-                           {"learning_rate", record.rate},
-                           {"response/length", tokens / n},
-                           {"response/truncated", truncated},
-                           {"tokens_per_second/sampling", tokens / sampling_seconds},
-                           {"tokens_per_second/step", tokens / seconds}}};
-        report.completions = std::move(data.completions);
-        return report;
+    /// Ends the step whose last update is done.
+    grpo_report finish() {
+        if (options_.reference_refresh > 0 && reference_ &&
+            (step_ + 1) % options_.reference_refresh == 0)
+            reference_->copy_from(*model_);
+        scored_rollout<T> learned = *std::exchange(rollout_, std::nullopt);
+        update_ = 0;
+        return summarize(step_++, std::move(learned), options_.group_size,
+                         options_.updates_per_step(), record_);
     }
 
     decoder<B, T>* model_;
@@ -326,7 +326,11 @@ private:
     generator<B, T> engine_;
     std::unique_ptr<decoder<B, T>> reference_;
     expert_loads loads_;
+    data_cursor cursor_;
+    std::optional<scored_rollout<T>> rollout_;  // until all updates on it are done
+    step_record record_;
     index_t step_ = 0;
+    index_t update_ = 0;  // of this step
 };
 
 }  // namespace grove::inline GROVE_ISA

@@ -30,19 +30,29 @@ void save_model(Writer& file, std::string const& prefix, decoder<B, T>& model) {
         file.put(name, to_host(x), x.extents());
     });
 }
-/// Reads what save_model wrote; throws io_error, naming the section, where something is missing,
-/// damaged or of another shape, and then leaves the model as it was.
+/// Reads the tensors that save_model wrote for a model like `model`, which it leaves as it is;
+/// throws io_error, naming the section, where one is missing, damaged or of another shape.
 template <class Reader, class B, class T>
-void load_model(Reader const& file, std::string const& prefix, decoder<B, T>& model) {
+std::vector<tensor<B, T>> read_model(Reader const& file, std::string const& prefix,
+                                     decoder<B, T>& model) {
     std::vector<tensor<B, T>> values;
     detail::visit_state(model, prefix, [&](std::string const& name, tensor<B, T>& x) {
         std::vector<T> elements(static_cast<std::size_t>(x.size()));
         file.get_into(name, elements, x.extents());
         values.push_back(from_host(x.backend(), x.extents(), elements));
     });
+    return values;
+}
+/// Gives a model the tensors that read_model returned for it.
+template <class B, class T>
+void restore_model(decoder<B, T>& model, std::vector<tensor<B, T>> const& values) {
     std::size_t i = 0;
-    detail::visit_state(model, prefix,
-                        [&](std::string const&, tensor<B, T>& x) { x = values[i++]; });
+    detail::visit_state(model, "", [&](std::string const&, tensor<B, T>& x) { x = values[i++]; });
+}
+/// read_model and restore_model: where it throws, the model is as it was.
+template <class Reader, class B, class T>
+void load_model(Reader const& file, std::string const& prefix, decoder<B, T>& model) {
+    restore_model(model, read_model(file, prefix, model));
 }
 
 /// CRC-32C of all weights and expert biases: equal for equal bits, so that runs can be compared.
@@ -67,23 +77,36 @@ void save_optimizer(Writer& file, std::string const& prefix, adamw<B, T>& optimi
         file.put(name + ".v", to_host(v), v.extents());
     }
 }
-/// Reads what save_optimizer wrote for an optimizer of `model`.
+/// What adamw::restore takes: the steps, and the moments of each parameter.
+template <class B, class T>
+struct optimizer_state {
+    std::int64_t steps = 0;
+    std::vector<std::array<tensor<B, T>, 2>> moments;
+};
+/// Reads what save_optimizer wrote for an optimizer of `model`; throws as read_model does.
+template <class Reader, class B, class T>
+optimizer_state<B, T> read_optimizer(Reader const& file, std::string const& prefix,
+                                     decoder<B, T>& model) {
+    optimizer_state<B, T> state{file.template get_value<std::int64_t>(prefix + "steps"), {}};
+    if (state.steps == 0) return state;
+    model.visit([&](auto& p) {
+        std::string const name = prefix + std::to_string(state.moments.size());
+        auto const read = [&](std::string const& section) {
+            std::vector<T> elements(static_cast<std::size_t>(p.value.size()));
+            file.get_into(section, elements, p.value.extents());
+            return from_host(p.value.backend(), p.value.extents(), elements);
+        };
+        state.moments.push_back({read(name + ".m"), read(name + ".v")});
+    });
+    return state;
+}
+/// Makes an optimizer of `model` the one that save_optimizer wrote; where it throws, it is as it
+/// was.
 template <class Reader, class B, class T>
 void load_optimizer(Reader const& file, std::string const& prefix, adamw<B, T>& optimizer,
                     decoder<B, T>& model) {
-    auto const steps = file.template get<std::int64_t>(prefix + "steps").at(0);
-    std::vector<std::array<tensor<B, T>, 2>> moments;
-    if (steps > 0)
-        model.visit([&](auto& p) {
-            std::string const name = prefix + std::to_string(moments.size());
-            auto read = [&](std::string const& section) {
-                std::vector<T> elements(static_cast<std::size_t>(p.value.size()));
-                file.get_into(section, elements, p.value.extents());
-                return from_host(p.value.backend(), p.value.extents(), elements);
-            };
-            moments.push_back({read(name + ".m"), read(name + ".v")});
-        });
-    optimizer.restore(steps, std::move(moments));
+    auto state = read_optimizer(file, prefix, model);
+    optimizer.restore(state.steps, std::move(state.moments));
 }
 
 }  // namespace grove::inline GROVE_ISA

@@ -14,6 +14,7 @@ struct learning_options {
     double balance = 0.0;                ///< weight of the sequence-wise balance loss
     double expert_bias_rate = 0.0;       ///< step of the auxiliary-loss-free balancing
     index_t micro_batch_tokens = 16384;  ///< input tokens of one pass
+    pass_options pass{};                 ///< recompute, expand_latents: of learning passes
 };
 
 /// What one supervised step measured.
@@ -39,7 +40,8 @@ public:
         supervised_report report;
         for (auto const& r : responses) report.tokens += static_cast<index_t>(r.tokens.size());
         auto policy = rl::differentiable<T>(
-            model_->backend(), language_forward<B, T>(*model_, 1.0, options_.balance, &loads_));
+            model_->backend(),
+            language_forward<B, T>(*model_, 1.0, options_.balance, &loads_, options_.pass));
         auto const cuts = micro_batches(responses, options_.micro_batch_tokens);
         for (std::size_t c = 0; c + 1 < cuts.size(); ++c) {
             auto batch =

@@ -7,6 +7,7 @@
 #include "grove/backend/eigen/parallel.hpp"
 #include "grove/backend/eigen/product.hpp"
 #include "grove/backend/eigen/rows.hpp"
+#include "grove/backend/eigen/strided.hpp"
 #include "grove/backend/reference/reference.hpp"
 #include "grove/backend/refinement.hpp"
 
@@ -128,6 +129,30 @@ public:
             });
         }
         return c;
+    }
+    template <class T>
+    buffer<T> strided_read(buffer<T> const& x, strided_view const& view) {
+        detail::strided_rows const rows(view);
+        auto y = allocate<T>(view.extents.size());
+        rows_parallel(rows.rows, rows.columns, [&](index_t i) {
+            detail::read_strided_row(x.data() + rows.place(i), rows.step, rows.columns,
+                                     y.data() + i * rows.columns);
+        });
+        return y;
+    }
+    template <class T>
+    buffer<T> strided_place(buffer<T> const& x, strided_view const& view, index_t size) {
+        detail::strided_rows const rows(view);
+        if (!rows.places_differ()) return reference_backend::strided_place(x, view, size);
+        auto y = allocate<T>(size);
+        rows_parallel(size / grain_ + 1, grain_, [&](index_t i) {
+            std::fill_n(y.data() + i * grain_, std::min(grain_, size - i * grain_), T(0));
+        });
+        rows_parallel(rows.rows, rows.columns, [&](index_t i) {
+            detail::write_strided_row(x.data() + i * rows.columns, rows.step, rows.columns,
+                                      y.data() + rows.place(i));
+        });
+        return y;
     }
     template <class T>
     buffer<T> grouped_matmul(grouped_shape const& g, buffer<T> const& x, buffer<T> const& w,
