@@ -256,9 +256,11 @@ TEST_CASE_TEMPLATE_DEFINE("backend: argsort is stable, segment_offsets counts", 
     }
     CHECK(down<std::int32_t>(b, b.segment_offsets(up(b, ints{0, 0, 2, 3, 3, 3}), 5)) ==
           ints{0, 2, 2, 3, 6, 6});
+    CHECK(down<std::int32_t>(b, b.segment_offsets(up(b, ints{3, 0, 3, 2, 0, 3}), 5)) ==
+          ints{0, 2, 2, 3, 6, 6});  // keys in any order
     CHECK(down<std::int32_t>(b, b.segment_offsets(up(b, ints{}), 2)) == ints{0, 0, 0});
-    CHECK_THROWS_AS(b.segment_offsets(up(b, ints{0, 2}), 2), value_error);
-    CHECK_THROWS_AS(b.segment_offsets(up(b, ints{-1}), 2), value_error);
+    CHECK_THROWS_AS((b.segment_offsets(up(b, ints{0, 2}), 2), b.synchronize()), value_error);
+    CHECK_THROWS_AS((b.segment_offsets(up(b, ints{-1}), 2), b.synchronize()), value_error);
 }
 
 TEST_CASE_TEMPLATE_DEFINE("backend: gather, scatter_add and write_rows", C, movement) {
@@ -300,18 +302,28 @@ TEST_CASE_TEMPLATE_DEFINE("backend: gather, scatter_add and write_rows", C, move
           ints{9, 7});
 }
 
-TEST_CASE_TEMPLATE_DEFINE("backend: indices out of range are value_errors, nothing is written", C,
-                          index_errors) {
+// A device may find the error when it synchronizes; it must not have touched other memory.
+TEST_CASE_TEMPLATE_DEFINE("backend: bad indices and offsets are value_errors", C, index_errors) {
     using T = typename C::value_type;
     auto b = C::make();
     auto const x = up(b, std::vector<T>(6, T(1)));
     for (std::int32_t wrong : {-1, 3, std::numeric_limits<std::int32_t>::max()}) {
         auto const index = up(b, ints{0, wrong, 1});
-        CHECK_THROWS_AS(b.gather(x, 2, index), value_error);
-        CHECK_THROWS_AS(b.scatter_add(x, 2, index, 3), value_error);
-        auto target = up(b, std::vector<T>(6, T(0)));
-        CHECK_THROWS_AS(b.write_rows(target, x, 2, index), value_error);
-        CHECK(down<T>(b, target) == std::vector<T>(6, T(0)));
+        CHECK_THROWS_AS((b.gather(x, 2, index), b.synchronize()), value_error);
+        CHECK_THROWS_AS((b.scatter_add(x, 2, index, 3), b.synchronize()), value_error);
+        auto const around = up(b, std::vector<T>(10, T(0)));
+        auto target = b.slice(around, 2, 6);
+        CHECK_THROWS_AS((b.write_rows(target, x, 2, index), b.synchronize()), value_error);
+        for (index_t outside : {0, 8})
+            CHECK(down<T>(b, b.slice(around, outside, 2)) == std::vector<T>(2, T(0)));
+    }
+    for (ints const& wrong : {ints{}, {0}, {0, 3}, {1, 2}, {0, 3, 2}}) {
+        auto const offsets = up(b, wrong);
+        grouped_shape const g{2, 3, 3, static_cast<index_t>(wrong.size()) - 1};
+        CHECK_THROWS_AS((b.sum_segments(x, 3, offsets), b.synchronize()), value_error);
+        CHECK_THROWS_AS((b.repeat_segments(x, 3, offsets, 2), b.synchronize()), value_error);
+        CHECK_THROWS_AS((b.grouped_matmul(g, x, x, offsets), b.synchronize()), value_error);
+        CHECK_THROWS_AS((b.grouped_outer(g, x, x, offsets), b.synchronize()), value_error);
     }
 }
 

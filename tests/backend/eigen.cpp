@@ -196,8 +196,8 @@ TEST_CASE_TEMPLATE("eigen: attention and its gradient have the same bits on one 
 
 TEST_CASE("capabilities: the reference fuses nothing, eigen says what it fuses") {
     CHECK(capabilities(reference_backend{}).empty());
-    std::vector<std::string> const all{"rms_norm", "swiglu", "rope", "attention",
-                                       "token_statistics"};
+    std::vector<std::string> const all{"join", "rms_norm",  "swiglu",
+                                       "rope", "attention", "token_statistics"};
     CHECK(capabilities(eigen_backend(1)) == all);
     CHECK(capabilities<double>(eigen_backend(1)) == all);
 }

@@ -252,6 +252,23 @@ public:
         return record<T>(
             y, [=, this](value<T> const& g) { accumulate(x, inner_->strided_read(g, view)); });
     }
+    template <class T>
+        requires has_join<B, T>
+    buffer<T> join(std::vector<buffer<T>> const& parts, std::vector<strided_view> const& views,
+                   index_t size) {
+        std::vector<value<T>> values;
+        bool tracked = false;
+        for (auto const& part : parts) {
+            values.push_back(part.value);
+            tracked = tracked || part.tracked();
+        }
+        auto y = inner_->join(values, views, size);
+        if (!tracked) return {y};
+        return record<T>(y, [=, this](value<T> const& g) {
+            for (std::size_t p = 0; p < parts.size(); ++p)
+                if (parts[p].tracked()) accumulate(parts[p], inner_->strided_read(g, views[p]));
+        });
+    }
 
     // Products.
     template <class T>

@@ -6,6 +6,11 @@
 /// Matrices are contiguous and row-major; `T` is float or double; indices are 32-bit. Every
 /// operation's result for a row depends on that row (and on shared operands such as weights) alone,
 /// so that it has the same bits in a batch of one and in a batch of thousands.
+///
+/// Callers check extents; a backend checks what lies in index buffers, which a caller may not be
+/// able to read: a bad index or offset is a value_error, thrown by the operation or, where a device
+/// finds it, by the next `download` or `synchronize`. Keys of `argsort` and `segment_offsets` come
+/// in any order. Rows of `write_rows` and places of `strided_place` are distinct.
 #pragma once
 
 #include <array>
@@ -73,14 +78,20 @@ struct archetype_index_law {
 
 /// Buffers of T and of indices, transfers, views.
 template <class B, class T>
-concept storage_backend = requires(B& b, typename B::template buffer<T> const& x,
+concept storage_backend = std::semiregular<typename B::template buffer<T>> &&
+                          requires(B& b, typename B::template buffer<T> const& x,
                                    std::span<T const> in, std::span<T> out) {
-    { b.template allocate<T>(index_t{}) } -> std::same_as<typename B::template buffer<T>>;
-    { b.upload(in) } -> std::same_as<typename B::template buffer<T>>;
-    { b.download(x, out) };
-    { b.slice(x, index_t{}, index_t{}) } -> std::same_as<typename B::template buffer<T>>;
-    { b.synchronize() };
-};
+                              {
+                                  b.template allocate<T>(index_t{})
+                              } -> std::same_as<typename B::template buffer<T>>;
+                              { b.upload(in) } -> std::same_as<typename B::template buffer<T>>;
+                              { b.download(x, out) };
+                              {
+                                  b.slice(x, index_t{}, index_t{})
+                              } -> std::same_as<typename B::template buffer<T>>;
+                              { x.size() } -> std::convertible_to<index_t>;
+                              { b.synchronize() };
+                          };
 
 /// Laws over arrays, sums over rows and columns.
 template <class B, class T>
@@ -134,9 +145,24 @@ concept product_backend =
         { b.grouped_outer(g, x, x, offsets) } -> std::same_as<typename B::template buffer<T>>;
     };
 
+/// What ops/ asks for indices themselves: arithmetic, tables and gathers of them.
+template <class B>
+concept index_arithmetic_backend =
+    storage_backend<B, std::int32_t> &&
+    requires(B& b, typename B::template buffer<std::int32_t> const& i,
+             operand<typename B::template buffer<std::int32_t>> const& o) {
+        {
+            b.map(detail::archetype_law{}, index_t{}, index_t{}, o, o)
+        } -> std::same_as<std::array<typename B::template buffer<std::int32_t>, 1>>;
+        {
+            b.template tabulate<std::int32_t>(detail::archetype_index_law{}, index_t{})
+        } -> std::same_as<typename B::template buffer<std::int32_t>>;
+        { b.gather(i, index_t{}, i) } -> std::same_as<typename B::template buffer<std::int32_t>>;
+    };
+
 /// A backend for element type T: owns memory, threads and handles, and offers the primitives.
 template <class B, class T = float>
-concept backend = storage_backend<B, T> && storage_backend<B, std::int32_t> &&
-                  pointwise_backend<B, T> && indexing_backend<B, T> && product_backend<B, T>;
+concept backend = storage_backend<B, T> && index_arithmetic_backend<B> && pointwise_backend<B, T> &&
+                  indexing_backend<B, T> && product_backend<B, T>;
 
 }  // namespace grove::inline GROVE_ISA

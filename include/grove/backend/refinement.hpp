@@ -63,6 +63,13 @@ enum class rope_pairs {
     interleaved,  ///< (2j, 2j + 1), as in DeepSeek-V3
 };
 
+/// Parts put side by side: part i fills the places of view i; together they fill all of `size`.
+template <class B, class T>
+concept has_join = requires(B& b, std::vector<typename B::template buffer<T>> const& parts,
+                            std::vector<strided_view> const& views) {
+    { b.join(parts, views, index_t{}) } -> std::same_as<typename B::template buffer<T>>;
+};
+
 /// Rotary embedding of [tokens, heads · dim] by a table [positions, dim] of cosines beside sines;
 /// the gradient is the rotation by the negative angle.
 template <class B, class T>
@@ -106,6 +113,7 @@ concept has_token_statistics = requires(B& b, typename B::template buffer<T> con
 template <class T = float, class B>
 std::vector<std::string> capabilities(B const&) {
     std::vector<std::string> names;
+    if (has_join<B, T>) names.emplace_back("join");
     if (has_rms_norm<B, T>) names.emplace_back("rms_norm");
     if (has_swiglu<B, T>) names.emplace_back("swiglu");
     if (has_rope<B, T>) names.emplace_back("rope");

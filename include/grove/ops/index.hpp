@@ -3,6 +3,7 @@
 /// Selecting, permuting and joining.
 #pragma once
 
+#include "grove/backend/refinement.hpp"
 #include "grove/ops/pointwise.hpp"
 
 namespace grove::inline GROVE_ISA {
@@ -115,6 +116,11 @@ typename B::template buffer<T> join(std::vector<tensor<B, T>> const& parts,
                                     std::vector<strided_view> const& views, index_t size) {
     using buffer = typename B::template buffer<T>;
     B& b = parts.front().backend();
+    if constexpr (has_join<B, T>) {
+        std::vector<buffer> buffers;
+        for (auto const& part : parts) buffers.push_back(part.buffer());
+        return b.join(buffers, views, size);
+    }
     buffer y = b.strided_place(parts.front().buffer(), views.front(), size);
     for (std::size_t i = 1; i < parts.size(); ++i)
         y = b.map(law::add{}, 1, size, operand<buffer>{y, 0, 1},

@@ -148,10 +148,14 @@ public:
         rows_parallel(size / grain_ + 1, grain_, [&](index_t i) {
             std::fill_n(y.data() + i * grain_, std::min(grain_, size - i * grain_), T(0));
         });
-        rows_parallel(rows.rows, rows.columns, [&](index_t i) {
-            detail::write_strided_row(x.data() + i * rows.columns, rows.step, rows.columns,
-                                      y.data() + rows.place(i));
-        });
+        write(x, view, y);
+        return y;
+    }
+    template <class T>
+    buffer<T> join(std::vector<buffer<T>> const& parts, std::vector<strided_view> const& views,
+                   index_t size) {
+        auto y = allocate<T>(size);
+        for (std::size_t p = 0; p < parts.size(); ++p) write(parts[p], views[p], y);
         return y;
     }
     template <class T>
@@ -237,12 +241,7 @@ public:
     buffer<T> swiglu(buffer<T> const& x, index_t rows, index_t columns) {
         auto y = allocate<T>(rows * columns);
         rows_parallel(rows, columns, [&](index_t i) {
-            T const* gate = x.data() + i * 2 * columns;
-            for_each_pack<T>(columns, [&](index_t j, int count) {
-                pack<T> const a = load_pack(gate + j, count);
-                store_pack(a * math::sigmoid(a) * load_pack(gate + columns + j, count),
-                           y.data() + i * columns + j, count);
-            });
+            detail::swiglu_row(x.data() + i * 2 * columns, columns, y.data() + i * columns);
         });
         return y;
     }
@@ -251,16 +250,8 @@ public:
                               index_t columns) {
         auto dx = allocate<T>(rows * 2 * columns);
         rows_parallel(rows, columns, [&](index_t i) {
-            T const* gate = x.data() + i * 2 * columns;
-            T* target = dx.data() + i * 2 * columns;
-            for_each_pack<T>(columns, [&](index_t j, int count) {
-                pack<T> const a = load_pack(gate + j, count),
-                              u = load_pack(gate + columns + j, count);
-                pack<T> const gi = load_pack(g.data() + i * columns + j, count);
-                pack<T> const s = math::sigmoid(a), silu = a * s;
-                store_pack(gi * u * (s + silu * (pack<T>(T(1)) - s)), target + j, count);
-                store_pack(gi * silu, target + columns + j, count);
-            });
+            detail::swiglu_backward_row(g.data() + i * columns, x.data() + i * 2 * columns, columns,
+                                        dx.data() + i * 2 * columns);
         });
         return dx;
     }
@@ -379,6 +370,15 @@ private:
     static constexpr index_t small_product_ = 131072;  // multiply-adds, likewise
     static constexpr index_t many_segments_ = 64;      // from here on, threads share the segments
 
+    /// Puts x into the places of `view`, which differ.
+    template <class T>
+    void write(buffer<T> const& x, strided_view const& view, buffer<T>& y) const {
+        detail::strided_rows const rows(view);
+        rows_parallel(rows.rows, rows.columns, [&](index_t i) {
+            detail::write_strided_row(x.data() + i * rows.columns, rows.step, rows.columns,
+                                      y.data() + rows.place(i));
+        });
+    }
     template <class Body>
     void rows_parallel(index_t rows, index_t columns, Body&& body) const {
         arena_.parallel(rows, std::max<index_t>(1, grain_ / (columns + 1)),

@@ -100,6 +100,26 @@ row_statistics<T> logit_statistics(T const* logits, index_t size, T inverse_temp
     return {top + log_total, log_total - sum_lanes(weighted) / total};
 }
 
+/// silu(gate) · up of [gate, up], each of `columns`.
+template <class T>
+void swiglu_row(T const* x, index_t columns, T* y) {
+    for_each_pack<T>(columns, [&](index_t j, int count) {
+        pack<T> const a = load_pack(x + j, count), u = load_pack(x + columns + j, count);
+        store_pack(a * math::sigmoid(a) * u, y + j, count);
+    });
+}
+/// Its gradient, laid out as x.
+template <class T>
+void swiglu_backward_row(T const* g, T const* x, index_t columns, T* dx) {
+    for_each_pack<T>(columns, [&](index_t j, int count) {
+        pack<T> const a = load_pack(x + j, count), u = load_pack(x + columns + j, count);
+        pack<T> const gi = load_pack(g + j, count);
+        pack<T> const s = math::sigmoid(a), silu = a * s;
+        store_pack(gi * u * (s + silu * (pack<T>(T(1)) - s)), dx + j, count);
+        store_pack(gi * silu, dx + columns + j, count);
+    });
+}
+
 /// Rotates the pairs (j, j + half) of one head by the angles whose cosines and sines are given; the
 /// sines times `sign`.
 template <class T>
