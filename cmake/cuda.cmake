@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# Defines grove::cuda and enables the CUDA language where GROVE_CUDA asks for it.
+# Finds the toolkit and enables the CUDA language where GROVE_CUDA asks for it.
 
 if(NOT GROVE_CUDA)
     return()
@@ -29,9 +29,4 @@ if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)
     set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20")
     set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION "-std=c++20")
 endif()
-find_package(CUDAToolkit REQUIRED)
-
-add_library(grove_cuda INTERFACE)
-add_library(grove::cuda ALIAS grove_cuda)
-set_target_properties(grove_cuda PROPERTIES EXPORT_NAME cuda)
-target_link_libraries(grove_cuda INTERFACE grove CUDA::cudart CUDA::cublas CUDA::cublasLt)
+find_package(${grove_cuda_package} REQUIRED)

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # What grove's own tests, examples and benchmarks are compiled with; users never get these flags.
 
+find_package(${grove_cpu_package} REQUIRED)
+find_package(${grove_io_package} REQUIRED)
+
 option(GROVE_NATIVE "Compile for this machine's instruction set (five times faster products)" ON)
 
 if(PROJECT_IS_TOP_LEVEL)
@@ -29,3 +32,17 @@ target_compile_options(grove_development INTERFACE
     # GCC 12 sees overruns in inlined std::string code that come and go with a literal's length.
     $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-Wno-array-bounds -Wno-stringop-overflow -Wno-restrict>
     $<$<AND:$<BOOL:${GROVE_NATIVE}>,$<COMPILE_LANGUAGE:CXX>>:-march=native>)
+
+# A whole decoder takes half a minute to compile: once for all programs that use it, with
+# precompiled headers that say so.
+add_library(grove_decoder OBJECT EXCLUDE_FROM_ALL tests/instances/decoder.cpp)
+target_link_libraries(grove_decoder PUBLIC grove::cpu grove_development)
+target_precompile_headers(grove_decoder PRIVATE tests/instances/decoder.hpp)
+
+# grove_use_decoder(target...): they leave the decoder's code to grove_decoder.
+function(grove_use_decoder)
+    foreach(target IN LISTS ARGN)
+        target_link_libraries(${target} PRIVATE grove_decoder)
+        target_precompile_headers(${target} REUSE_FROM grove_decoder)
+    endforeach()
+endfunction()

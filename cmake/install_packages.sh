@@ -18,6 +18,11 @@ done
 
 as_root=()
 if ((EUID != 0)); then
+    if ! command -v sudo >/dev/null; then
+        echo "These packages are missing, and without sudo only root can install them:" >&2
+        echo "apt-get install ${missing[*]}" >&2
+        exit 1
+    fi
     as_root=(sudo)
 fi
 echo "Installing with apt-get: ${missing[*]}"

@@ -99,6 +99,7 @@
 #include "grove/eval/report.hpp"
 
 #include "grove/train/data_cursor.hpp"
+#include "grove/train/decoder_instance.hpp"
 #include "grove/train/grpo_options.hpp"
 #include "grove/train/grpo_report.hpp"
 #include "grove/train/grpo_trainer.hpp"

@@ -67,23 +67,10 @@ public:
     /// Weights drawn from `seed`: normal with initializer_range, output projections scaled down by
     /// √(2 · layers). Throws configuration_error for contradictory extents.
     decoder(B& backend, decoder_config const& config, std::uint64_t seed)
-        : backend_(&backend), config_(config) {
-        config.validate();
-        parameter_maker<B, T> make(backend, seed);
-        double const d = config.initializer_range;
-        double const out = d / std::sqrt(2.0 * static_cast<double>(config.num_hidden_layers));
-        embed_tokens_ = {
-            make.normal("model.embed_tokens.weight", {config.vocab_size, config.hidden_size}, d)};
-        for (index_t i = 0; i < config.num_hidden_layers; ++i)
-            layers_.push_back(make_block(make, i, out));
-        norm_ = norm<B, T>::make(make, "model.norm", config.hidden_size, config.rms_norm_eps);
-        if (!config.tie_word_embeddings)
-            lm_head_ = make.normal("lm_head.weight", {config.hidden_size, config.vocab_size}, d);
-        table_ =
-            rope_table<T>(backend, config.max_position_embeddings,
-                          rope_frequencies_of(config.rope_scaling, config.rope_width(),
-                                              config.rope_theta, config.max_position_embeddings));
-    }
+        : decoder(config, parameter_maker<B, T>(backend, seed)) {}
+    /// Norms' weights are one, all others zero, for a reader to fill. Throws configuration_error.
+    decoder(B& backend, decoder_config const& config)
+        : decoder(config, parameter_maker<B, T>(backend)) {}
     decoder(decoder const&) = delete;
     decoder& operator=(decoder const&) = delete;
 
@@ -94,25 +81,7 @@ public:
     /// `keys` is fresh_keys or a cache.
     template <class On, class Keys>
     decoder_output<On, T> forward(On& on, packed_tokens const& batch, Keys& keys,
-                                  pass_options const& options = {}) const {
-        check(batch, options);
-        decoder_output<On, T> output;
-        pass<Keys> const p{batch, keys, options};
-        auto x = embed_tokens_(on, batch.tokens);
-        auto through = [&](auto&& layer) {
-            for (std::size_t i = 0; i < layers_.size(); ++i) x = layer(i);
-        };
-        if constexpr (is_autodiff<On>) {
-            if (options.recompute) {
-                auto const kept = std::make_shared<kept_pass<Keys>>(p);
-                through([&](std::size_t i) { return recomputed(x, i, kept, output.routings); });
-            }
-        }
-        if (!is_autodiff<On> || !options.recompute)
-            through([&](std::size_t i) { return block(x, i, p, output.routings); });
-        output.hidden = norm_(x);
-        return output;
-    }
+                                  pass_options const& options = {}) const;
     /// Rows of hidden states [rows, hidden_size] → logits [rows, vocab_size].
     template <class X>
     X logits(X const& hidden) const {
@@ -166,6 +135,24 @@ public:
     }
 
 private:
+    decoder(decoder_config const& config, parameter_maker<B, T> make)
+        : backend_(&make.backend()), config_(config) {
+        config.validate();
+        double const d = config.initializer_range;
+        double const out = d / std::sqrt(2.0 * static_cast<double>(config.num_hidden_layers));
+        embed_tokens_ = {
+            make.normal("model.embed_tokens.weight", {config.vocab_size, config.hidden_size}, d)};
+        for (index_t i = 0; i < config.num_hidden_layers; ++i)
+            layers_.push_back(make_block(make, i, out));
+        norm_ = norm<B, T>::make(make, "model.norm", config.hidden_size, config.rms_norm_eps);
+        if (!config.tie_word_embeddings)
+            lm_head_ = make.normal("lm_head.weight", {config.hidden_size, config.vocab_size}, d);
+        table_ =
+            rope_table<T>(make.backend(), config.max_position_embeddings,
+                          rope_frequencies_of(config.rope_scaling, config.rope_width(),
+                                              config.rope_theta, config.max_position_embeddings));
+    }
+
     template <class Keys>
     struct pass {
         packed_tokens const& batch;
@@ -297,5 +284,28 @@ private:
     std::optional<parameter<B, T>> lm_head_;
     tensor<B, T> table_;
 };
+
+template <class B, class T>
+template <class On, class Keys>
+decoder_output<On, T> decoder<B, T>::forward(On& on, packed_tokens const& batch, Keys& keys,
+                                             pass_options const& options) const {
+    check(batch, options);
+    decoder_output<On, T> output;
+    pass<Keys> const p{batch, keys, options};
+    auto x = embed_tokens_(on, batch.tokens);
+    auto through = [&](auto&& layer) {
+        for (std::size_t i = 0; i < layers_.size(); ++i) x = layer(i);
+    };
+    if constexpr (is_autodiff<On>) {
+        if (options.recompute) {
+            auto const kept = std::make_shared<kept_pass<Keys>>(p);
+            through([&](std::size_t i) { return recomputed(x, i, kept, output.routings); });
+        }
+    }
+    if (!is_autodiff<On> || !options.recompute)
+        through([&](std::size_t i) { return block(x, i, p, output.routings); });
+    output.hidden = norm_(x);
+    return output;
+}
 
 }  // namespace grove::inline GROVE_ISA

@@ -3,6 +3,7 @@
 /// A weight with its gradient, and how a model's code sees it on a tape.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "grove/autodiff/checkpoint.hpp"
@@ -51,11 +52,14 @@ template <class B, class T>
 class parameter_maker {
 public:
     parameter_maker(B& backend, std::uint64_t seed) : backend_(&backend), seed_(seed) {}
+    /// Draws nothing: what would be drawn is zero, for a reader to fill.
+    explicit parameter_maker(B& backend) : backend_(&backend) {}
 
     B& backend() const { return *backend_; }
     /// Normal with mean 0 and this standard deviation.
     parameter<B, T> normal(std::string name, shape extents, double deviation) {
-        random_key const key{seed_, random_stream::initialize, 0, count_++, 0};
+        if (!seed_) return constant(std::move(name), extents, T(0));
+        random_key const key{*seed_, random_stream::initialize, 0, count_++, 0};
         std::vector<T> numbers(static_cast<std::size_t>(extents.size()));
         for (std::size_t i = 0; i < numbers.size(); ++i)
             numbers[i] = static_cast<T>(deviation * key.normal(static_cast<std::uint32_t>(i)));
@@ -68,7 +72,7 @@ public:
 
 private:
     B* backend_;
-    std::uint64_t seed_;
+    std::optional<std::uint64_t> seed_;
     std::uint32_t count_ = 0;
 };
 

@@ -66,36 +66,7 @@ public:
     /// One step with this learning rate; clears the gradients. Returns their norm before clipping.
     /// Throws value_error, and changes nothing, where the norm is not finite.
     template <class Model>
-    double step(Model& model, double rate) {
-        double const norm = gradient_norm(model);
-        require<value_error>(std::isfinite(norm), "adamw", "expected a finite gradient, got norm ",
-                             norm);
-        ++steps_;
-        law::adamw<T> update{static_cast<T>(rate),
-                             static_cast<T>(options_.beta1),
-                             static_cast<T>(options_.beta2),
-                             static_cast<T>(options_.epsilon),
-                             T(0),
-                             correction(options_.beta1),
-                             correction(options_.beta2),
-                             static_cast<T>(clip_factor(norm, options_.max_gradient_norm))};
-        std::size_t i = 0;
-        model.visit([&](auto& p) {
-            if (i == moments_.size())
-                moments_.push_back({zeros<T>(p.value.backend(), p.value.extents()),
-                                    zeros<T>(p.value.backend(), p.value.extents())});
-            auto& [m, v] = moments_[i++];
-            if (p.gradient.empty()) return;
-            bool const decays = options_.decay_vectors || p.value.extents().rank() > 1;
-            update.decay = decays ? static_cast<T>(options_.weight_decay) : T(0);
-            auto next = map(update, p.value, p.gradient.reshape(p.value.extents()), m, v);
-            p.value = next[0];
-            m = next[1];
-            v = next[2];
-            p.clear_gradient();
-        });
-        return norm;
-    }
+    double step(Model& model, double rate);
 
     std::int64_t steps() const { return steps_; }
     /// For checkpoints: the number of steps and the moments {m, v} of each parameter in visiting
@@ -115,5 +86,38 @@ private:
     std::int64_t steps_ = 0;
     std::vector<std::array<tensor<B, T>, 2>> moments_;
 };
+
+template <class B, class T>
+template <class Model>
+double adamw<B, T>::step(Model& model, double rate) {
+    double const norm = gradient_norm(model);
+    require<value_error>(std::isfinite(norm), "adamw", "expected a finite gradient, got norm ",
+                         norm);
+    ++steps_;
+    law::adamw<T> update{static_cast<T>(rate),
+                         static_cast<T>(options_.beta1),
+                         static_cast<T>(options_.beta2),
+                         static_cast<T>(options_.epsilon),
+                         T(0),
+                         correction(options_.beta1),
+                         correction(options_.beta2),
+                         static_cast<T>(clip_factor(norm, options_.max_gradient_norm))};
+    std::size_t i = 0;
+    model.visit([&](auto& p) {
+        if (i == moments_.size())
+            moments_.push_back({zeros<T>(p.value.backend(), p.value.extents()),
+                                zeros<T>(p.value.backend(), p.value.extents())});
+        auto& [m, v] = moments_[i++];
+        if (p.gradient.empty()) return;
+        bool const decays = options_.decay_vectors || p.value.extents().rank() > 1;
+        update.decay = decays ? static_cast<T>(options_.weight_decay) : T(0);
+        auto next = map(update, p.value, p.gradient.reshape(p.value.extents()), m, v);
+        p.value = next[0];
+        m = next[1];
+        v = next[2];
+        p.clear_gradient();
+    });
+    return norm;
+}
 
 }  // namespace grove::inline GROVE_ISA

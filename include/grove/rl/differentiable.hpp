@@ -43,19 +43,7 @@ public:
                                      "expected a forward function that gives an entropy, got none");
         return statistics;
     }
-    void backward(token_statistics<T> const& gradient) {
-        require<value_error>(tape_ != nullptr, "differentiable_policy",
-                             "expected evaluate before backward, got neither input nor tape");
-        require<configuration_error>(gradient.value.empty(), "differentiable_policy",
-                                     "expected no gradient by values, got ", gradient.value.size(),
-                                     ": this policy has no value head");
-        seed(result_.log_probability, gradient.log_probability);
-        seed(result_.entropy, gradient.entropy);
-        if (!result_.auxiliary.empty()) seed(result_.auxiliary, std::vector<T>{T(1)});
-        tape_->tape().run();
-        result_ = {};
-        tape_.reset();
-    }
+    void backward(token_statistics<T> const& gradient);
 
 private:
     void seed(tensor<autodiff<B>, T> const& y, std::vector<T> const& gradient) {
@@ -78,6 +66,21 @@ private:
 template <class T = float, class B, class Forward>
 differentiable_policy<B, T, Forward> differentiable(B& backend, Forward forward) {
     return {backend, std::move(forward)};
+}
+
+template <class B, class T, class Forward>
+void differentiable_policy<B, T, Forward>::backward(token_statistics<T> const& gradient) {
+    require<value_error>(tape_ != nullptr, "differentiable_policy",
+                         "expected evaluate before backward, got neither input nor tape");
+    require<configuration_error>(gradient.value.empty(), "differentiable_policy",
+                                 "expected no gradient by values, got ", gradient.value.size(),
+                                 ": this policy has no value head");
+    seed(result_.log_probability, gradient.log_probability);
+    seed(result_.entropy, gradient.entropy);
+    if (!result_.auxiliary.empty()) seed(result_.auxiliary, std::vector<T>{T(1)});
+    tape_->tape().run();
+    result_ = {};
+    tape_.reset();
 }
 
 }  // namespace grove::inline GROVE_ISA::rl

@@ -79,9 +79,7 @@ public:
 
     /// Completions in the order of the requests. Throws value_error for an empty prompt,
     /// shape_error for one without room for a new token.
-    std::vector<completion> operator()(std::vector<generation_request> const& requests) {
-        return (*this)(requests, [](std::size_t, completion const&) {});
-    }
+    std::vector<completion> operator()(std::vector<generation_request> const& requests);
     /// Calls on_token(request, completion so far) after every token.
     template <class OnToken>
     std::vector<completion> operator()(std::vector<generation_request> const& requests,
@@ -181,26 +179,7 @@ private:
         active_ = std::move(going_on);
     }
     /// Feeds the pending tokens; logits [active, vocabulary] of each sequence's last one.
-    tensor<B, T> next_logits(std::vector<completion>& results) {
-        packed_tokens batch;
-        cached_keys<B, T> keys(*cache_);
-        std::vector<std::int32_t> last;
-        for (auto& s : active_) {
-            auto const n = static_cast<index_t>(s.pending.size());
-            keys.add(s.slot, s.length, n);
-            for (index_t i = 0; i < n; ++i) {
-                batch.tokens.push_back(s.pending[static_cast<std::size_t>(i)]);
-                batch.positions.push_back(static_cast<std::int32_t>(s.length + i));
-            }
-            s.length += n;
-            last.push_back(static_cast<std::int32_t>(batch.tokens.size()) - 1);
-        }
-        batch.layout = keys.layout();
-        B& b = model_->backend();
-        auto const output = model_->forward(b, batch, keys);
-        if (options_.record_routing) record(output.routings, results);
-        return model_->logits(gather_rows(output.hidden, indices_from(b, last)));
-    }
+    tensor<B, T> next_logits(std::vector<completion>& results);
     /// Adds the experts of the tokens just fed to their completions.
     void record(std::vector<routing<B, T>> const& routings, std::vector<completion>& results) {
         for (std::size_t layer = 0; layer < routings.size(); ++layer) {
@@ -251,5 +230,33 @@ private:
     std::vector<sequence> active_;
     std::vector<index_t> free_;
 };
+
+template <class B, class T>
+std::vector<completion> generator<B, T>::operator()(
+    std::vector<generation_request> const& requests) {
+    return (*this)(requests, [](std::size_t, completion const&) {});
+}
+
+template <class B, class T>
+tensor<B, T> generator<B, T>::next_logits(std::vector<completion>& results) {
+    packed_tokens batch;
+    cached_keys<B, T> keys(*cache_);
+    std::vector<std::int32_t> last;
+    for (auto& s : active_) {
+        auto const n = static_cast<index_t>(s.pending.size());
+        keys.add(s.slot, s.length, n);
+        for (index_t i = 0; i < n; ++i) {
+            batch.tokens.push_back(s.pending[static_cast<std::size_t>(i)]);
+            batch.positions.push_back(static_cast<std::int32_t>(s.length + i));
+        }
+        s.length += n;
+        last.push_back(static_cast<std::int32_t>(batch.tokens.size()) - 1);
+    }
+    batch.layout = keys.layout();
+    B& b = model_->backend();
+    auto const output = model_->forward(b, batch, keys);
+    if (options_.record_routing) record(output.routings, results);
+    return model_->logits(gather_rows(output.hidden, indices_from(b, last)));
+}
 
 }  // namespace grove::inline GROVE_ISA

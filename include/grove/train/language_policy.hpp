@@ -89,29 +89,7 @@ public:
           options_(options) {}
 
     template <class On>
-    rl::policy_tensors<On, T> operator()(On& on, language_batch const& batch) const {
-        constexpr bool learning = is_autodiff<On>;
-        bool const balanced = learning && balance_ > 0;
-        fresh_keys keys{batch.inputs.layout};
-        pass_options options = options_;
-        options.balance = balanced;
-        if (!batch.experts.empty()) options.replay = &batch.experts;
-        auto output = model_->forward(on, batch.inputs, keys, options);
-        auto const hidden = gather_rows(output.hidden, indices_from(on, batch.rows));
-        auto const* model = model_;
-        auto y = lm_head(hidden, [model](auto const& x) { return model->logits(x); }, batch.targets,
-                         {static_cast<T>(temperature_), batch.kept});
-        rl::policy_tensors<On, T> result{y[0], y[1]};
-        if (balanced) {
-            T const weight = static_cast<T>(balance_ * batch.auxiliary_weight);
-            for (auto const& routing : output.routings) {
-                auto const loss = affine(routing.balance, weight);
-                result.auxiliary = result.auxiliary.empty() ? loss : result.auxiliary + loss;
-            }
-        }
-        if (learning && loads_ != nullptr) count(output.routings);
-        return result;
-    }
+    rl::policy_tensors<On, T> operator()(On& on, language_batch const& batch) const;
 
 private:
     template <class Routings>
@@ -160,6 +138,33 @@ std::vector<std::size_t> micro_batches(Range const& responses, index_t tokens) {
     }
     cuts.push_back(responses.size());
     return cuts;
+}
+
+template <class B, class T>
+template <class On>
+rl::policy_tensors<On, T> language_forward<B, T>::operator()(On& on,
+                                                             language_batch const& batch) const {
+    constexpr bool learning = is_autodiff<On>;
+    bool const balanced = learning && balance_ > 0;
+    fresh_keys keys{batch.inputs.layout};
+    pass_options options = options_;
+    options.balance = balanced;
+    if (!batch.experts.empty()) options.replay = &batch.experts;
+    auto output = model_->forward(on, batch.inputs, keys, options);
+    auto const hidden = gather_rows(output.hidden, indices_from(on, batch.rows));
+    auto const* model = model_;
+    auto y = lm_head(hidden, [model](auto const& x) { return model->logits(x); }, batch.targets,
+                     {static_cast<T>(temperature_), batch.kept});
+    rl::policy_tensors<On, T> result{y[0], y[1]};
+    if (balanced) {
+        T const weight = static_cast<T>(balance_ * batch.auxiliary_weight);
+        for (auto const& routing : output.routings) {
+            auto const loss = affine(routing.balance, weight);
+            result.auxiliary = result.auxiliary.empty() ? loss : result.auxiliary + loss;
+        }
+    }
+    if (learning && loads_ != nullptr) count(output.routings);
+    return result;
 }
 
 }  // namespace grove::inline GROVE_ISA

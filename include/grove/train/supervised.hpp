@@ -34,32 +34,7 @@ public:
     adamw<B, T>& optimizer() { return optimizer_; }
 
     /// One optimizer step over all `responses` at this learning rate.
-    supervised_report step(std::vector<response> const& responses, double rate) {
-        require<value_error>(!responses.empty(), "supervised_trainer",
-                             "expected at least one response, got none");
-        supervised_report report;
-        for (auto const& r : responses) report.tokens += static_cast<index_t>(r.tokens.size());
-        auto policy = rl::differentiable<T>(
-            model_->backend(),
-            language_forward<B, T>(*model_, 1.0, options_.balance, &loads_, options_.pass));
-        auto const cuts = micro_batches(responses, options_.micro_batch_tokens);
-        for (std::size_t c = 0; c + 1 < cuts.size(); ++c) {
-            auto batch =
-                language_batch::of(std::span(responses).subspan(cuts[c], cuts[c + 1] - cuts[c]));
-            batch.auxiliary_weight =
-                static_cast<double>(cuts[c + 1] - cuts[c]) / static_cast<double>(responses.size());
-            auto const now = policy.evaluate(batch, rl::statistics_request{});
-            for (T lp : now.log_probability) report.loss -= static_cast<double>(lp);
-            policy.backward(
-                {std::vector<T>(now.log_probability.size(), T(-1) / static_cast<T>(report.tokens)),
-                 {},
-                 {}});
-        }
-        report.loss /= static_cast<double>(report.tokens);
-        report.gradient_norm = optimizer_.step(*model_, rate);
-        balance_experts(*model_, loads_, options_.expert_bias_rate);
-        return report;
-    }
+    supervised_report step(std::vector<response> const& responses, double rate);
 
 private:
     decoder<B, T>* model_;
@@ -67,5 +42,34 @@ private:
     adamw<B, T> optimizer_;
     expert_loads loads_;
 };
+
+template <class B, class T>
+supervised_report supervised_trainer<B, T>::step(std::vector<response> const& responses,
+                                                 double rate) {
+    require<value_error>(!responses.empty(), "supervised_trainer",
+                         "expected at least one response, got none");
+    supervised_report report;
+    for (auto const& r : responses) report.tokens += static_cast<index_t>(r.tokens.size());
+    auto policy = rl::differentiable<T>(
+        model_->backend(),
+        language_forward<B, T>(*model_, 1.0, options_.balance, &loads_, options_.pass));
+    auto const cuts = micro_batches(responses, options_.micro_batch_tokens);
+    for (std::size_t c = 0; c + 1 < cuts.size(); ++c) {
+        auto batch =
+            language_batch::of(std::span(responses).subspan(cuts[c], cuts[c + 1] - cuts[c]));
+        batch.auxiliary_weight =
+            static_cast<double>(cuts[c + 1] - cuts[c]) / static_cast<double>(responses.size());
+        auto const now = policy.evaluate(batch, rl::statistics_request{});
+        for (T lp : now.log_probability) report.loss -= static_cast<double>(lp);
+        policy.backward(
+            {std::vector<T>(now.log_probability.size(), T(-1) / static_cast<T>(report.tokens)),
+             {},
+             {}});
+    }
+    report.loss /= static_cast<double>(report.tokens);
+    report.gradient_norm = optimizer_.step(*model_, rate);
+    balance_experts(*model_, loads_, options_.expert_bias_rate);
+    return report;
+}
 
 }  // namespace grove::inline GROVE_ISA

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+/// @file
+/// Where Thrust runs: memory, transfers and an execution policy. Two systems of the host; one of a
+/// device is one more class.
+///
+/// Algorithms are always given a policy, so that Thrust's configured device system is never used.
+/// Without nvcc it is set to the host's here, because its default, CUDA, needs nvcc.
+#pragma once
+
+#if !defined(__CUDACC__) && !defined(THRUST_DEVICE_SYSTEM)
+#define THRUST_DEVICE_SYSTEM THRUST_DEVICE_SYSTEM_CPP
+#endif
+
+#include <oneapi/tbb/task_arena.h>
+#include <thrust/system/cpp/execution_policy.h>
+#include <thrust/system/tbb/execution_policy.h>
+
+#include <algorithm>
+#include <concepts>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "grove/backend/host.hpp"
+
+namespace grove::inline GROVE_ISA {
+
+namespace detail {
+struct archetype_work {
+    template <class Policy>
+    int operator()(Policy const&) const {
+        return 0;
+    }
+};
+}  // namespace detail
+
+/// What `thrust_backend` asks of a system: memory, transfers from and to the host, and `run(work)`,
+/// which returns work(policy) with an execution policy for that memory.
+template <class S>
+concept thrust_system = requires(S& s, typename S::template buffer<float> const& x,
+                                 std::span<float const> source, std::span<float> target) {
+    { S::name() } -> std::same_as<std::string>;
+    { s.template allocate<float>(index_t{}) } -> std::same_as<typename S::template buffer<float>>;
+    { s.upload(source) } -> std::same_as<typename S::template buffer<float>>;
+    { s.download(x, target) };
+    { s.synchronize() };
+    { s.run(detail::archetype_work{}) } -> std::same_as<int>;
+};
+
+/// Host memory, recycled. Base of the systems that run on the host.
+class thrust_host_memory {
+public:
+    template <class T>
+    using buffer = host_buffer<T>;
+
+    template <class T>
+    buffer<T> allocate(index_t size) {
+        return buffer<T>(pool_, size);
+    }
+    template <class T>
+    buffer<T> upload(std::span<T const> source) {
+        auto y = allocate<T>(static_cast<index_t>(source.size()));
+        std::copy(source.begin(), source.end(), y.data());
+        return y;
+    }
+    template <class T>
+    void download(buffer<T> const& x, std::span<T> target) {
+        std::copy_n(x.data(), x.size(), target.data());
+    }
+    void synchronize() {}
+    /// How many blocks were ever taken from the operating system: constant in a steady state.
+    std::uint64_t fresh_allocations() const { return pool_->fresh_allocations(); }
+
+private:
+    std::shared_ptr<host_pool> pool_ = std::make_shared<host_pool>();
+};
+
+/// Thrust on the calling thread.
+class thrust_sequential : public thrust_host_memory {
+public:
+    static std::string name() { return "sequential"; }
+
+    template <class Work>
+    auto run(Work const& work) {
+        return work(thrust::cpp::par);
+    }
+};
+
+/// Thrust on oneTBB's threads.
+class thrust_tbb : public thrust_host_memory {
+public:
+    /// `threads` = 0 takes all that the machine has.
+    explicit thrust_tbb(int threads = 0)
+        : arena_(threads > 0 ? threads : int{oneapi::tbb::task_arena::automatic}) {}
+
+    static std::string name() { return "oneTBB"; }
+    int threads() const { return arena_.max_concurrency(); }
+
+    template <class Work>
+    auto run(Work const& work) {
+        return arena_.execute([&] { return work(thrust::tbb::par); });
+    }
+
+private:
+    oneapi::tbb::task_arena arena_;
+};
+
+}  // namespace grove::inline GROVE_ISA
