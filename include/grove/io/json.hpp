@@ -75,7 +75,7 @@ namespace detail {
 inline std::string describe(json const& value) {
     if (value.is_structured()) return std::string("an ") + value.type_name();
     std::string text = value.dump(-1, ' ', true, json::error_handler_t::replace);
-    if (text.size() > 60) text = text.substr(0, 60) + "…";
+    if (text.size() > 60) text.replace(60, std::string::npos, "…");
     return text;
 }
 
