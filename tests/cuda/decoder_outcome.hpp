@@ -38,10 +38,14 @@ inline std::vector<std::vector<std::int32_t>> sequences(std::uint32_t count) {
 }
 inline grove::decoder_config config_of(kind which) {
     switch (which) {
-        case kind::dense: return grove_test::dense_config();
-        case kind::experts: return grove_test::grouped_config();
-        case kind::latent: return grove_test::latent_config(true);
-        case kind::softmax: return grove_test::softmax_config();
+        case kind::dense:
+            return grove_test::dense_config();
+        case kind::experts:
+            return grove_test::grouped_config();
+        case kind::latent:
+            return grove_test::latent_config(true);
+        case kind::softmax:
+            return grove_test::softmax_config();
     }
     return {};
 }

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: Apache-2.0
+/// @file
+/// The CUDA backend: Thrust on a stream, with kernels of our own where rows, indices and products
+/// ask for them. Needs nvcc with --expt-relaxed-constexpr, cudart and cuBLASLt.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+#include "grove/backend/cuda/product.hpp"
+#include "grove/backend/cuda/rows.hpp"
+#include "grove/backend/cuda/system.hpp"
+#include "grove/backend/cuda/tile.hpp"
+#include "grove/backend/thrust/thrust.hpp"
+
+namespace grove::inline GROVE_ISA {
+
+/// Which orders of addition products in float may take.
+enum class product_mode {
+    exact,  ///< one order: a row has the same bits in every batch
+    fast,   ///< cuBLASLt's first choice: a row's bits may depend on the number of rows
+};
+
+/// A CUDA device, float and double. Bad indices and offsets are thrown by the next `download` or
+/// `synchronize`; nothing else waits for the device once each class of shapes was met.
+/// @code
+/// grove::cuda_backend backend;  // a stream of its own, exact
+/// grove::cuda_backend fast(stream, grove::product_mode::fast);  // on the user's stream
+/// @endcode
+class cuda_backend : public thrust_backend<thrust_cuda> {
+    using base = thrust_backend<thrust_cuda>;
+
+public:
+    /// On a stream of its own. Throws device_error where there is no device.
+    explicit cuda_backend(product_mode mode = product_mode::exact)
+        : products_(system(), mode == product_mode::exact) {}
+    /// On the user's stream, which must outlive the backend and its buffers.
+    explicit cuda_backend(cudaStream_t stream, product_mode mode = product_mode::exact)
+        : base(stream), products_(system(), mode == product_mode::exact) {}
+
+    static std::string name() { return "cuda"; }
+
+    template <class Law, class T, class... More>
+    auto map(Law law, index_t rows, index_t columns, operand<buffer<T>> const& first,
+             More const&... more) {
+        constexpr int inputs = 1 + sizeof...(More), outputs = law_outputs<Law, T, inputs>;
+        auto pointer = [](operand<buffer<T>> const& o) {
+            return operand<T const*>{o.data.data(), o.row_stride, o.column_stride};
+        };
+        detail::map_element<Law, T, outputs, inputs> element{
+            law, columns, {pointer(first), pointer(more)...}, {}};
+        std::array<buffer<T>, outputs> y;
+        for (std::size_t k = 0; k < outputs; ++k)
+            element.output[k] = (y[k] = allocate<T>(rows * columns)).data();
+        system().each(rows * columns, element);
+        return y;
+    }
+
+    template <class T>
+    buffer<T> reduce_columns(reduction how, buffer<T> const& x, index_t rows, index_t columns) {
+        if (columns <= 1024) return reduce_runs<32>(how, x, rows, columns, columns);
+        constexpr index_t longest = 16384;
+        if (columns <= longest) return reduce_runs<256>(how, x, rows, columns, columns);
+        return reduce_columns(how, reduce_runs<256>(how, x, rows, columns, longest), rows,
+                              (columns + longest - 1) / longest);
+    }
+    template <class T>
+    buffer<T> sum_segments(buffer<T> const& x, index_t columns, indices const& offsets) {
+        index_t const rows = x.size() / std::max<index_t>(columns, 1);
+        check_offsets("sum_segments", offsets, rows);
+        return sum_rows(x, columns, rows, offsets, nullptr);
+    }
+    template <class T>
+    buffer<T> repeat_segments(buffer<T> const& x, index_t columns, indices const& offsets,
+                              index_t rows) {
+        check_offsets("repeat_segments", offsets, rows);
+        auto y = allocate<T>(rows * columns);
+        system().each(y.size(), detail::repeat_element<T>{x.data(), columns, offsets.data(),
+                                                          offsets.size() - 1, y.data()});
+        return y;
+    }
+
+    template <class T>
+    indices top_k(buffer<T> const& x, index_t rows, index_t columns, index_t k) {
+        if (k > detail::leading_columns<T>::most) return base::top_k(x, rows, columns, k);
+        auto y = allocate<std::int32_t>(rows * k);
+        if (k > 0)
+            system().each_block(rows, detail::leading_columns<T>{x.data(), columns, k, y.data()});
+        return y;
+    }
+    indices argsort(indices const& keys) { return sort(keys).order; }
+    indices segment_offsets(indices const& keys, index_t segments) {
+        check_rows("segment_offsets", keys, segments);
+        return starts(sort(keys).keys, segments);
+    }
+    template <class T>
+    buffer<T> gather(buffer<T> const& x, index_t columns, indices const& index) {
+        auto y = allocate<T>(index.size() * columns);
+        index_t const rows = x.size() / std::max<index_t>(columns, 1);
+        system().each(
+            y.size(),
+            detail::gather_element<T>{
+                x.data(), columns, {index.data(), rows}, system().faults("gather"), y.data()});
+        return y;
+    }
+    template <class T>
+    buffer<T> scatter_add(buffer<T> const& x, index_t columns, indices const& index, index_t rows) {
+        check_rows("scatter_add", index, rows);
+        auto const sorted = sort(index);
+        return sum_rows(x, columns, index.size(), starts(sorted.keys, rows), sorted.order.data());
+    }
+    /// Rows of `index` must be distinct: which of two writers comes last is open.
+    template <class T>
+    void write_rows(buffer<T>& target, buffer<T> const& x, index_t columns, indices const& index) {
+        index_t const rows = target.size() / std::max<index_t>(columns, 1);
+        system().each(index.size() * columns,
+                      detail::write_element<T>{x.data(),
+                                               columns,
+                                               {index.data(), rows},
+                                               system().faults("write_rows"),
+                                               target.data()});
+    }
+
+    /// Parts put side by side: part i fills the places of view i.
+    template <class T>
+    buffer<T> join(std::vector<buffer<T>> const& parts, std::vector<strided_view> const& views,
+                   index_t size) {
+        auto y = allocate<T>(size);
+        for (std::size_t i = 0; i < parts.size(); ++i)
+            system().each(parts[i].size(),
+                          detail::place_element<T>{parts[i].data(),
+                                                   detail::view_place::of(views[i]), y.data()});
+        return y;
+    }
+
+    template <class T>
+    buffer<T> matmul(product_shape const& p, buffer<T> const& a, buffer<T> const& b) {
+        auto c = allocate<T>(p.batch * p.m * p.n);
+        if (c.size() == 0) return c;
+        if constexpr (std::is_same_v<T, float>) {
+            if (p.k > 0 && products_.multiply(p, a.data(), b.data(), c.data())) return c;
+        }
+        detail::product_blocks<T> const tiles{p, a.data(), b.data(), c.data()};
+        system().each_block(tiles.blocks(), tiles);
+        return c;
+    }
+    template <class T>
+    buffer<T> grouped_matmul(grouped_shape const& g, buffer<T> const& x, buffer<T> const& w,
+                             indices const& offsets) {
+        check_offsets("grouped_matmul", offsets, g.rows);
+        auto y = allocate<T>(g.rows * g.n);
+        detail::grouped_blocks<T> const tiles{g, x.data(), w.data(), offsets.data(), y.data()};
+        system().each_block(tiles.blocks(), tiles);
+        return y;
+    }
+    /// The gradient of the matrices: W[e] = X[e]ᵀ · Y[e], as [groups, k, n] (or [groups, n, k]).
+    template <class T>
+    buffer<T> grouped_outer(grouped_shape const& g, buffer<T> const& x, buffer<T> const& y,
+                            indices const& offsets) {
+        check_offsets("grouped_outer", offsets, g.rows);
+        auto w = allocate<T>(g.groups * g.k * g.n);
+        detail::outer_blocks<T> const tiles{g, x.data(), y.data(), offsets.data(), w.data()};
+        system().each_block(tiles.blocks(), tiles);
+        return w;
+    }
+
+private:
+    struct sorted_indices {
+        indices keys, order;
+    };
+
+    template <int Threads, class T>
+    buffer<T> reduce_runs(reduction how, buffer<T> const& x, index_t rows, index_t columns,
+                          index_t length) {
+        index_t const runs = columns == 0 ? 1 : (columns + length - 1) / length;
+        auto y = allocate<T>(rows * runs);
+        system().each_block(y.size(), detail::reduced_runs<T, Threads>{how, x.data(), columns,
+                                                                       length, runs, y.data()});
+        return y;
+    }
+    /// Sums of rows order[p], or p, of x over the segments of p.
+    template <class T>
+    buffer<T> sum_rows(buffer<T> const& x, index_t columns, index_t rows, indices const& offsets,
+                       std::int32_t const* order) {
+        index_t const segments = offsets.size() - 1;
+        auto y = allocate<T>(segments * columns);
+        detail::row_sums<T> const sums{x.data(), columns, rows, offsets.data(), order, y.data()};
+        if (rows > detail::sum_chains * segments)  // both give the same bits
+            system().each_block(segments * ((columns + 31) / 32), detail::tall_sum<T>{sums});
+        else
+            system().each(y.size(), detail::short_sum<T>{sums});
+        return y;
+    }
+    /// Stable, by keys.
+    sorted_indices sort(indices const& keys) {
+        sorted_indices y{cast<std::int32_t>(keys), allocate<std::int32_t>(keys.size())};
+        auto const first = y.keys.data();
+        system().run([&](auto const& policy) {
+            thrust::sequence(policy, y.order.data(), y.order.data() + keys.size());
+            thrust::stable_sort_by_key(policy, first, first + keys.size(), y.order.data());
+        });
+        return y;
+    }
+    indices starts(indices const& ascending, index_t segments) {
+        auto y = allocate<std::int32_t>(segments + 1);
+        system().each(y.size(),
+                      detail::start_element{ascending.data(), ascending.size(), y.data()});
+        return y;
+    }
+    void check_rows(char const* operation, indices const& index, index_t rows) {
+        system().each(index.size(),
+                      detail::check_index{{index.data(), rows}, system().faults(operation)});
+    }
+    /// Segments must cover the rows, one behind the other.
+    void check_offsets(char const* operation, indices const& offsets, index_t rows) {
+        require<value_error>(offsets.size() > 0, operation,
+                             "expected offsets that ascend from 0 to ", rows, ", got none");
+        system().each(offsets.size(),
+                      detail::check_offset{{offsets.data(), offsets.size() - 1, rows},
+                                           system().faults(operation)});
+    }
+
+    detail::lt_products products_;
+};
+
+}  // namespace grove::inline GROVE_ISA

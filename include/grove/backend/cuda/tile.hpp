@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+/// @file
+/// Products by tiles in shared memory, for groups whose extents only the device knows, and for
+/// what cuBLASLt does not offer. Each element is one chain of fused multiply-adds in ascending
+/// order of the inner index: the bits of the reference backend, for every batch and tile.
+#pragma once
+
+#include <cstdint>
+
+#include "grove/backend/concept.hpp"
+#include "grove/backend/cuda/rows.hpp"
+#include "grove/core/math.hpp"
+
+namespace grove::inline GROVE_ISA::detail {
+
+/// Element (i, j) of a matrix in memory.
+template <class T>
+struct matrix_view {
+    T* data;
+    index_t rows, columns, row_step, column_step;
+    __device__ T& operator()(index_t i, index_t j) const {
+        return data[i * row_step + j * column_step];
+    }
+};
+
+/// One tile of C = A · B by a block.
+template <class T>
+struct product_tile {
+    static constexpr int threads = 256, edge = 64, depth = 16, share = 4;
+    alignas(16) T a[depth][edge + share];  // rows a share longer, for other banks
+    alignas(16) T b[depth][edge + share];
+
+    static __host__ __device__ index_t count(index_t extent) { return (extent + edge - 1) / edge; }
+
+    /// Elements from (row, column) on; called by the whole block.
+    __device__ void multiply(matrix_view<T const> const& left, matrix_view<T const> const& right,
+                             matrix_view<T> const& result, index_t row, index_t column) {
+        int const down = static_cast<int>(threadIdx.x) / 16 * share;
+        int const across = static_cast<int>(threadIdx.x) % 16 * share;
+        T sum[share][share] = {};
+        for (index_t first = 0; first < left.columns; first += depth) {
+            load(left, row, first);
+            load_right(right, first, column);
+            __syncthreads();
+#pragma unroll
+            for (int t = 0; t < depth; ++t)
+#pragma unroll
+                for (int i = 0; i < share; ++i)
+#pragma unroll
+                    for (int j = 0; j < share; ++j)
+                        sum[i][j] = math::fma(a[t][down + i], b[t][across + j], sum[i][j]);
+            __syncthreads();
+        }
+        for (int i = 0; i < share; ++i)
+            for (int j = 0; j < share; ++j)
+                if (row + down + i < result.rows && column + across + j < result.columns)
+                    result(row + down + i, column + across + j) = sum[i][j];
+    }
+
+private:
+    /// Threads walk along whichever direction is contiguous; zeros beyond the matrix add nothing.
+    __device__ void load(matrix_view<T const> const& m, index_t row, index_t first) {
+        for (int e = static_cast<int>(threadIdx.x); e < edge * depth; e += threads) {
+            bool const along = m.column_step == 1;
+            int const i = along ? e / depth : e % edge, t = along ? e % depth : e / edge;
+            a[t][i] = row + i < m.rows && first + t < m.columns ? m(row + i, first + t) : T(0);
+        }
+    }
+    __device__ void load_right(matrix_view<T const> const& m, index_t first, index_t column) {
+        for (int e = static_cast<int>(threadIdx.x); e < edge * depth; e += threads) {
+            bool const along = m.column_step == 1;
+            int const j = along ? e % edge : e / depth, t = along ? e / edge : e % depth;
+            b[t][j] =
+                first + t < m.rows && column + j < m.columns ? m(first + t, column + j) : T(0);
+        }
+    }
+};
+
+/// C = op(A) · op(B) for each pair of a batch: a block for each tile.
+template <class T>
+struct product_blocks {
+    static constexpr int threads = product_tile<T>::threads;
+    product_shape p;
+    T const *a, *b;
+    T* c;
+
+    index_t blocks() const {
+        return p.batch * product_tile<T>::count(p.m) * product_tile<T>::count(p.n);
+    }
+    __device__ void operator()(index_t block) const {
+        __shared__ product_tile<T> tile;
+        index_t const across = product_tile<T>::count(p.n), down = product_tile<T>::count(p.m);
+        index_t const s = block / (across * down);
+        bool const ta = p.transpose_a, tb = p.transpose_b;
+        tile.multiply({a + s * p.m * p.k, p.m, p.k, ta ? 1 : p.k, ta ? p.m : 1},
+                      {b + s * p.k * p.n, p.k, p.n, tb ? 1 : p.n, tb ? p.k : 1},
+                      {c + s * p.m * p.n, p.m, p.n, p.n, 1},
+                      block / across % down * product_tile<T>::edge,
+                      block % across * product_tile<T>::edge);
+    }
+};
+
+/// Rows of each group times its matrix. The host knows how many tiles of rows there are at most;
+/// each block counts those of the groups before its own, on the device.
+template <class T>
+struct grouped_blocks {
+    static constexpr int threads = product_tile<T>::threads;
+    grouped_shape g;
+    T const *x, *w;
+    std::int32_t const* offsets;
+    T* y;
+
+    index_t blocks() const {
+        index_t const tiles = product_tile<T>::count(g.rows) + g.groups;
+        return (tiles < g.rows ? tiles : g.rows) * product_tile<T>::count(g.n);
+    }
+    __device__ void operator()(index_t block) const {
+        __shared__ product_tile<T> tile;
+        __shared__ index_t group, row;
+        index_t const across = product_tile<T>::count(g.n);
+        if (threadIdx.x == 0) group = -1;
+        __syncthreads();
+        if (threadIdx.x < 32) find(block / across, group, row);
+        __syncthreads();
+        if (group < 0) return;
+        index_t const end = clamp_row(offsets[group + 1], g.rows);
+        tile.multiply(
+            {x, end, g.k, g.k, 1},
+            {w + group * g.k * g.n, g.k, g.n, g.transpose_b ? 1 : g.n, g.transpose_b ? g.k : 1},
+            {y, end, g.n, g.n, 1}, row, block % across * product_tile<T>::edge);
+    }
+
+private:
+    /// The group and the first row of the tile that comes `index`-th; nothing where there are
+    /// fewer. Called by one warp, of which each lane counts the tiles of one group at a time.
+    __device__ void find(index_t index, index_t& found, index_t& first) const {
+        int const lane = static_cast<int>(threadIdx.x);
+        index_t before = 0;
+        for (index_t base = 0; base < g.groups && before <= index; base += 32) {
+            index_t const e = base + lane;
+            index_t const begin = e < g.groups ? clamp_row(offsets[e], g.rows) : 0;
+            index_t const end = e < g.groups ? clamp_row(offsets[e + 1], g.rows) : 0;
+            index_t const own = end > begin ? product_tile<T>::count(end - begin) : 0;
+            index_t total = own;
+            for (int step = 1; step < 32; step *= 2) {
+                index_t const other = __shfl_up_sync(~0U, total, step);
+                if (lane >= step) total += other;
+            }
+            index_t const skipped = before + total - own;
+            if (index >= skipped && index < skipped + own) {
+                found = e;
+                first = begin + (index - skipped) * product_tile<T>::edge;
+            }
+            before += __shfl_sync(~0U, total, 31);
+        }
+    }
+};
+
+/// W[e] = X[e]ᵀ · Y[e], stored [k, n] or [n, k]: a block for each tile of each group.
+template <class T>
+struct outer_blocks {
+    static constexpr int threads = product_tile<T>::threads;
+    grouped_shape g;
+    T const *x, *y;
+    std::int32_t const* offsets;
+    T* w;
+
+    index_t blocks() const {
+        return g.groups * product_tile<T>::count(g.k) * product_tile<T>::count(g.n);
+    }
+    __device__ void operator()(index_t block) const {
+        __shared__ product_tile<T> tile;
+        index_t const across = product_tile<T>::count(g.n), down = product_tile<T>::count(g.k);
+        index_t const e = block / (across * down);
+        index_t const begin = clamp_row(offsets[e], g.rows),
+                      end = clamp_row(offsets[e + 1], g.rows), rows = end > begin ? end - begin : 0;
+        tile.multiply(
+            {x + begin * g.k, g.k, rows, 1, g.k}, {y + begin * g.n, rows, g.n, g.n, 1},
+            {w + e * g.k * g.n, g.k, g.n, g.transpose_b ? 1 : g.n, g.transpose_b ? g.k : 1},
+            block / across % down * product_tile<T>::edge, block % across * product_tile<T>::edge);
+    }
+};
+
+}  // namespace grove::inline GROVE_ISA::detail

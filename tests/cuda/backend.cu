@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the CUDA backend promises beyond conformance: bits that depend on neither the batch nor the
+// kernel that was chosen, errors found on the device, memory that stops growing, the user's stream.
+#include <cstring>
+#include <limits>
+#include <string>
+
+#include "../backend/conformance.hpp"
+#include "grove/backend/cuda/cuda.hpp"
+#include "grove/backend/refinement.hpp"
+
+using namespace grove;
+
+namespace {
+
+using conformance::down, conformance::ints, conformance::rows_of, conformance::up;
+using numbers = std::vector<float>;
+
+static_assert(thrust_system<thrust_cuda> && backend<cuda_backend, float> &&
+              backend<cuda_backend, double>);
+
+bool same_bits(numbers const& a, numbers const& b) {
+    return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
+template <class Error, class F>
+std::string message(F&& f) {
+    try {
+        f();
+    } catch (Error const& e) {
+        return e.what();
+    }
+    return "nothing thrown";
+}
+/// Of each row [first, last) of a product: its bits in that product and in one of those rows alone.
+bool rows_alone(cuda_backend& b, index_t all, index_t n, index_t k, bool transposed) {
+    auto const x = up(b, random_values<float>(all * k, 1)),
+               w = up(b, random_values<float>(k * n, 2));
+    auto const together = down<float>(b, b.matmul({all, n, k, false, transposed}, x, w));
+    bool same = true;
+    for (index_t rows : {1, 2, 7, 16, 64, 100}) {
+        index_t const first = all / 2;
+        auto const part = b.slice(x, first * k, rows * k);
+        auto const alone = down<float>(b, b.matmul({rows, n, k, false, transposed}, part, w));
+        if (!same_bits(alone, rows_of(together, n, first, rows))) {
+            MESSAGE("rows = ", rows, ", n = ", n, ", k = ", k, ", transposed = ", transposed);
+            same = false;
+        }
+    }
+    return same;
+}
+
+}  // namespace
+
+TEST_CASE("cuda: a product's row has the same bits alone and among 1024") {
+    cuda_backend b;
+    for (auto [n, k] : std::vector<std::pair<index_t, index_t>>{
+             {1024, 512}, {896, 4864}, {4864, 896}, {256, 256}, {8192, 512}, {37, 20}, {1, 512}})
+        for (bool transposed : {false, true}) CHECK(rows_alone(b, 1024, n, k, transposed));
+}
+
+TEST_CASE("cuda: products of one, of a batch and of groups have the same bits") {
+    cuda_backend b;
+    index_t const m = 64, n = 96, k = 320, batch = 24;
+    auto const x = random_values<float>(batch * m * k, 3),
+               w = random_values<float>(batch * k * n, 4);
+    auto const whole = down<float>(b, b.matmul({m, n, k, false, false, batch}, up(b, x), up(b, w)));
+    ints offsets{0};
+    for (index_t s = 0; s < batch; ++s) offsets.push_back(static_cast<std::int32_t>((s + 1) * m));
+    CHECK(same_bits(whole, down<float>(b, b.grouped_matmul({batch * m, n, k, batch}, up(b, x),
+                                                           up(b, w), up(b, offsets)))));
+    for (index_t s : {0, 7, 23}) {
+        auto const xs = up(b, rows_of(x, m * k, s, 1)), ws = up(b, rows_of(w, k * n, s, 1));
+        CHECK(same_bits(rows_of(whole, m * n, s, 1), down<float>(b, b.matmul({m, n, k}, xs, ws))));
+    }
+}
+
+TEST_CASE("cuda: a gradient of groups has the bits of a product for each") {
+    cuda_backend b;
+    index_t const n = 70, k = 130;
+    ints const offsets{0, 0, 1, 200, 200, 333};
+    auto const x = random_values<float>(333 * k, 5), y = random_values<float>(333 * n, 6);
+    auto const w =
+        down<float>(b, b.grouped_outer({333, n, k, 5}, up(b, x), up(b, y), up(b, offsets)));
+    for (std::size_t e = 0; e < 5; ++e) {
+        index_t const first = offsets[e], rows = offsets[e + 1] - first;
+        auto const product = b.matmul({k, n, rows, true}, up(b, rows_of(x, k, first, rows)),
+                                      up(b, rows_of(y, n, first, rows)));
+        CHECK(rows_of(w, k * n, static_cast<index_t>(e), 1) == down<float>(b, product));
+    }
+}
+
+TEST_CASE("cuda: fast products are right, whatever their order") {
+    cuda_backend exact, fast(product_mode::fast);
+    index_t const m = 5, n = 640, k = 8192;
+    auto const x = random_values<float>(m * k, 7), w = random_values<float>(k * n, 8);
+    auto const expected = conformance::product_of({m, n, k}, x, w);
+    for (cuda_backend* b : {&exact, &fast}) {
+        auto const y = down<float>(*b, b->matmul({m, n, k}, up(*b, x), up(*b, w)));
+        CHECK(worst_error(y, expected) < 1e-3);  // √k roundings of sums near √k
+    }
+}
+
+TEST_CASE_TEMPLATE("cuda: long rows add as short ones do, each by itself", T, float, double) {
+    cuda_backend b;
+    for (index_t columns : {9, 1024, 1025, 16384, 16385, 100000}) {
+        CAPTURE(columns);
+        index_t const rows = 5;
+        auto const x = random_values<T>(rows * columns, 9);
+        auto const sums = down<T>(b, b.reduce_columns(reduction::sum, up(b, x), rows, columns));
+        auto const maxima = down<T>(b, b.reduce_columns(reduction::max, up(b, x), rows, columns));
+        for (index_t i = 0; i < rows; ++i) {
+            auto const row = rows_of(x, columns, i, 1);
+            auto const at = static_cast<std::size_t>(i);
+            double const sum = std::accumulate(row.begin(), row.end(), 0.0);
+            CHECK(std::abs(sum - double(sums[at])) <
+                  300 * std::numeric_limits<T>::epsilon() * std::sqrt(double(columns)));
+            CHECK(maxima[at] == *std::max_element(row.begin(), row.end()));
+            auto const alone = b.reduce_columns(reduction::sum, up(b, row), 1, columns);
+            CHECK(down<T>(b, alone)[0] == sums[at]);
+        }
+    }
+}
+
+TEST_CASE("cuda: a segment's sum has the same bits alone and among many") {
+    cuda_backend b;
+    index_t const columns = 45, tall = 5000, segments = 400;
+    auto const x = random_values<float>((tall + segments) * columns, 10);
+    ints offsets{0};
+    for (index_t s = 0; s <= segments; ++s) offsets.push_back(static_cast<std::int32_t>(tall + s));
+    auto const among = down<float>(b, b.sum_segments(up(b, x), columns, up(b, offsets)));
+    auto const first = up(b, rows_of(x, columns, 0, tall));
+    auto const alone =
+        down<float>(b, b.sum_segments(first, columns, up(b, ints{0, std::int32_t{5000}})));
+    CHECK(same_bits(alone, rows_of(among, columns, 0, 1)));
+    CHECK(rows_of(among, columns, 1, segments) == rows_of(x, columns, tall, segments));
+
+    ints const all_to_one(static_cast<std::size_t>(tall), 1);
+    auto const scattered = down<float>(b, b.scatter_add(first, columns, up(b, all_to_one), 3));
+    CHECK(same_bits(alone, rows_of(scattered, columns, 1, 1)));
+    CHECK(rows_of(scattered, columns, 2, 1) == numbers(columns, 0.0f));
+}
+
+TEST_CASE("cuda: many are chosen as few are; NaN comes last, and once") {
+    cuda_backend b;
+    index_t const rows = 37, columns = 200;
+    auto const x = random_values<float>(rows * columns, 11);
+    auto const few = down<std::int32_t>(b, b.top_k(up(b, x), rows, columns, 32));
+    auto const many = down<std::int32_t>(b, b.top_k(up(b, x), rows, columns, 64));
+    for (index_t i = 0; i < rows; ++i) {
+        auto leading = rows_of(many, 64, i, 1);
+        leading.resize(32);
+        CHECK(rows_of(few, 32, i, 1) == leading);
+    }
+    constexpr float none = std::numeric_limits<float>::quiet_NaN();
+    auto const holes = up(b, numbers{none, 1, none, -std::numeric_limits<float>::infinity(), 2});
+    CHECK(down<std::int32_t>(b, b.top_k(holes, 1, 5, 5)) == ints{4, 1, 3, 0, 2});
+    CHECK(down<std::int32_t>(b, b.argsort(up(b, ints{3, -7, 0, -7, 2000000000}))) ==
+          ints{1, 3, 2, 0, 4});
+}
+
+TEST_CASE("cuda: the first bad index is thrown once, by whatever waits next") {
+    cuda_backend b;
+    auto const x = up(b, numbers(12, 1.0f));
+    auto const index = up(b, ints{0, 3, 1}), good = up(b, ints{2});
+    b.gather(x, 4, index);
+    b.scatter_add(x, 3, up(b, ints{0, -1, 2, 3}), 4);
+    CHECK(message<value_error>([&] { b.synchronize(); }) ==
+          "[gather] expected indices in [0, 3), got 3 at 1");
+    b.synchronize();
+    CHECK(down<float>(b, b.gather(x, 4, good)) == numbers(4, 1.0f));
+    auto const bad = b.gather(x, 4, index);
+    numbers y(12);
+    CHECK(message<value_error>([&] { b.download(bad, std::span(y)); }) ==
+          "[gather] expected indices in [0, 3), got 3 at 1");
+    CHECK(message<value_error>([&] {
+              b.sum_segments(x, 3, up(b, ints{0, 5, 4}));
+              b.synchronize();
+          }) == "[sum_segments] expected offsets that ascend from 0 to 4, got others");
+    CHECK(message<value_error>([&] { b.sum_segments(x, 3, up(b, ints{})); }) ==
+          "[sum_segments] expected offsets that ascend from 0 to 4, got none");
+}
+
+TEST_CASE("cuda: more memory than there is throws, and the backend goes on") {
+    cuda_backend b;
+    auto const thrown = message<device_error>([&] { b.allocate<double>(index_t{1} << 44); });
+    CHECK(thrown.starts_with("[cudaMalloc] expected success, got cudaErrorMemoryAllocation"));
+    CHECK(down<float>(b, up(b, numbers{1, 2})) == numbers{1, 2});
+}
+
+TEST_CASE("cuda: transfers within a capture throw, and the stream goes on") {
+    cuda_backend b;
+    cudaStream_t const stream = b.system().stream();
+    auto const x = up(b, numbers{1, 2});
+    numbers y(2);
+    b.synchronize();
+    REQUIRE(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal) == cudaSuccess);
+    CHECK_THROWS_AS(up(b, y), configuration_error);
+    CHECK_THROWS_AS(b.download(x, std::span(y)), configuration_error);
+    cudaGraph_t graph = nullptr;
+    REQUIRE(cudaStreamEndCapture(stream, &graph) == cudaSuccess);
+    CHECK(cudaGraphDestroy(graph) == cudaSuccess);
+    CHECK(down<float>(b, x) == numbers{1, 2});
+}
+
+TEST_CASE("cuda: uploads keep their order and content without waiting") {
+    cuda_backend b;
+    std::vector<device_buffer<float>> uploaded;
+    std::vector<index_t> const sizes{100000, 1, 0, 524288, 524289, 3, 2000000, 77};
+    for (int round = 0; round < 12; ++round)
+        for (index_t size : sizes) {
+            auto x = random_values<float>(std::min<index_t>(size, 50), 12 + uploaded.size());
+            x.resize(static_cast<std::size_t>(size), float(round));
+            uploaded.push_back(up(b, x));  // and x is gone
+        }
+    for (std::size_t i = 0; i < uploaded.size(); ++i) {
+        index_t const size = sizes[i % sizes.size()];
+        auto x = random_values<float>(std::min<index_t>(size, 50), 12 + i);
+        x.resize(static_cast<std::size_t>(size), float(i / sizes.size()));
+        CHECK(down<float>(b, uploaded[i]) == x);
+    }
+}
+
+TEST_CASE("cuda: a steady loop takes no fresh memory") {
+    cuda_backend b;
+    numbers const x = random_values<float>(64 * 100, 13);
+    auto step = [&] {
+        auto const a = up(b, x);
+        auto const c = b.matmul({64, 64, 100, false, true}, a, a);
+        auto const order = b.argsort(b.top_k(c, 64, 64, 3));
+        b.scatter_add(c, 1, b.slice(order, 0, 64), 192);
+        return b.top_k(c, 64, 64, 40).size();
+    };
+    for (int i = 0; i < 3; ++i) step();
+    b.synchronize();
+    std::size_t free = 0, still_free = 0, total = 0;
+    REQUIRE(cudaMemGetInfo(&free, &total) == cudaSuccess);
+    auto const fresh = b.system().fresh_allocations();
+    CHECK(fresh > 0);
+    for (int i = 0; i < 100; ++i) step();
+    b.synchronize();
+    CHECK(b.system().fresh_allocations() == fresh);
+    REQUIRE(cudaMemGetInfo(&still_free, &total) == cudaSuccess);
+    CHECK(still_free == free);
+}
+
+TEST_CASE("cuda: work goes to the user's stream, and a buffer outlives its backend") {
+    cudaStream_t stream = nullptr;
+    REQUIRE(cudaStreamCreate(&stream) == cudaSuccess);
+    device_buffer<float> kept;
+    {
+        cuda_backend b(stream);
+        CHECK(b.system().stream() == stream);
+        kept = b.matmul({1, 1, 2}, up(b, numbers{1, 2}), up(b, numbers{3, 4}));
+    }
+    numbers y(1);
+    REQUIRE(cudaMemcpyAsync(y.data(), kept.data(), sizeof(float), cudaMemcpyDeviceToHost, stream) ==
+            cudaSuccess);
+    REQUIRE(cudaStreamSynchronize(stream) == cudaSuccess);
+    CHECK(y[0] == 11);
+    CHECK(cudaStreamDestroy(stream) == cudaSuccess);
+}
+
+TEST_CASE("cuda: parts are put side by side, and nothing else is fused") {
+    cuda_backend b;
+    auto const left = random_values<float>(3 * 2, 14), right = random_values<float>(3 * 5, 15);
+    auto const y = down<float>(b, b.join(std::vector{up(b, left), up(b, right)},
+                                         {{0, {3, 2}, {7, 1}}, {2, {3, 5}, {7, 1}}}, 21));
+    for (std::size_t i = 0; i < 3; ++i)
+        for (std::size_t j = 0; j < 7; ++j)
+            CHECK(y[i * 7 + j] == (j < 2 ? left[i * 2 + j] : right[i * 5 + j - 2]));
+    CHECK(cuda_backend::name() == "cuda");
+    CHECK(capabilities(cuda_backend()) == std::vector<std::string>{"join"});
+}

@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
+// The CUDA backend does what every backend must, in double.
+#include "../backend/conformance.hpp"
+#include "grove/backend/cuda/cuda.hpp"
+
+namespace conformance {
+
+GROVE_TEST_BACKENDS(candidate<cuda_backend, double>);
+
+}  // namespace conformance
