@@ -46,8 +46,15 @@ TEST_CASE("contradictory extents are refused with a sentence") {
           "hidden_size to be a multiple of num_attention_heads, got 258 and 4");
     CHECK(refusal([](c& x) { x.hidden_size = 258, x.head_dim = 16; }).empty());
     CHECK(refusal([](c& x) { x.head_dim = -2; }) == "head_dim ≥ 0, got -2");
-    CHECK(refusal([](c& x) { x.head_dim = 5; }) == "an even head_dim, got 5");
-    CHECK(refusal([](c& x) { x.hidden_size = 12; }) == "an even head_dim, got 3");
+    CHECK(refusal([](c& x) { x.head_dim = 5; }) == "an even number of rotated columns, got 5");
+    CHECK(refusal([](c& x) { x.kv_lora_rank = 4; }) ==
+          "positive qk_nope_head_dim, qk_rope_head_dim and v_head_dim, and q_lora_rank ≥ 0, got 0, 0, "
+          "0 and 0");
+    CHECK(refusal([](c& x) {
+              x.kv_lora_rank = x.qk_nope_head_dim = x.qk_rope_head_dim = x.v_head_dim = 4;
+              x.use_qk_norm = true;
+          }) == "no use_qk_norm with latent attention, got it");
+    CHECK(refusal([](c& x) { x.hidden_size = 12; }) == "an even number of rotated columns, got 3");
     CHECK(refusal([](c& x) { x.max_position_embeddings = 0; }) ==
           "max_position_embeddings > 0, got 0");
     CHECK(refusal([](c& x) { x.rope_theta = 0; }) ==

@@ -56,7 +56,7 @@ TEST_CASE("an objective knows where its terms live") {
 }
 
 TEST_CASE("terms of one unit, on scalars") {
-    rl::unit_numbers<double> const unit{-1.0, -1.0, -1.4, 2.0, 1.0};
+    rl::unit_numbers<double> const unit{-1.0, 0.0, -1.4, 2.0};
     auto const t = rl::terms<rl::level::token>(rl::grpo{}, unit, true);
     CHECK(t.ratio == 1.0);
     CHECK(t.surrogate == 2.0);

@@ -23,6 +23,8 @@ struct recorded_batch {
     std::vector<T> advantage{};
     std::vector<index_t> offsets{0};
     std::vector<std::uint8_t> mask{};
+    std::vector<T> correction{};
+    std::vector<std::uint8_t> selected{};
 
     rl::token_batch<T> view() const {
         return {.log_probability = log_probability,
@@ -30,7 +32,9 @@ struct recorded_batch {
                 .reference_log_probability = reference_log_probability,
                 .advantage = advantage,
                 .offsets = offsets,
-                .mask = mask};
+                .mask = mask,
+                .correction = correction,
+                .selected = selected};
     }
     /// Appends response `i` of another batch.
     void append(recorded_batch const& other, index_t i) {
@@ -58,6 +62,21 @@ inline recorded_batch<double> small_batch() {
             .advantage = {1.2, -0.7, -0.4, 0.9, 2.0},
             .offsets = {0, 3, 4, 8, 10, 12},
             .mask = {1, 1, 1, 1, 1, 1, 0, 1, 1, 1, 0, 0}};
+}
+
+/// Five responses with ratios from 0.7 to 7.8, so that every bound of the family binds somewhere;
+/// one token within and two at the end do not count, three are selected.
+inline recorded_batch<double> varied_batch() {
+    return {.log_probability = {-0.70, -1.30, -0.20, -2.10, -0.45, -0.90, -3.00, -0.05, -1.10,
+                                -0.60, -0.30, -0.80, -1.90},
+            .old_log_probability = {-1.00, -1.25, -0.21, -1.68, -1.75, -0.75, -2.50, -1.15, -1.12,
+                                    -2.65, -0.35, -0.70, -0.40},
+            .reference_log_probability = {-0.90, -1.00, -0.30, -2.00, -0.70, -0.80, -2.70, -0.04,
+                                          -1.50, -0.55, -0.10, -0.90, -1.60},
+            .advantage = {1.2, -0.7, -0.4, 0.9, 2.0},
+            .offsets = {0, 3, 4, 8, 11, 13},
+            .mask = {1, 1, 1, 1, 1, 1, 0, 1, 1, 1, 1, 0, 0},
+            .selected = {0, 1, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0}};
 }
 
 /// Responses of 0 to `longest` tokens; about one token in eight does not count and holds NaN or ±∞.

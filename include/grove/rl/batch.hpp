@@ -23,6 +23,10 @@ struct token_batch {
     std::span<T const> advantage{};        ///< [sequences], or [tokens] from an estimator per token
     std::span<index_t const> offsets{};    ///< [sequences + 1], from 0 to tokens
     std::span<std::uint8_t const> mask{};  ///< [tokens], 1 = counts; or empty: all count
+    std::span<T const> correction{};  ///< [tokens], factors of the surrogate (correction.hpp); or
+                                      ///< empty: all 1
+    std::span<std::uint8_t const> selected{};  ///< [tokens], 1 = treated apart (covariance.hpp);
+                                               ///< or empty, where no surrogate asks
 
     index_t tokens() const { return static_cast<index_t>(old_log_probability.size()); }
     index_t sequences() const {
@@ -55,6 +59,8 @@ void check_layout(token_batch<T> const& batch) {
     expect("log_probability", batch.log_probability.size());
     expect("reference_log_probability", batch.reference_log_probability.size());
     expect("mask", batch.mask.size());
+    expect("correction", batch.correction.size());
+    expect("selected", batch.selected.size());
     require<shape_error>(!batch.offsets.empty(), operation,
                          "expected offsets [sequences + 1], got []");
     require<value_error>(batch.offsets.front() == 0 && batch.offsets.back() == batch.tokens(),

@@ -11,6 +11,7 @@
 #include "grove/core/error.hpp"
 #include "grove/rl/batch.hpp"
 #include "grove/rl/objective.hpp"
+#include "grove/rl/response.hpp"
 #include "grove/rl/statistics.hpp"
 #include "grove/rl/unit_block.hpp"
 
@@ -49,6 +50,9 @@ void check_evaluate(Objective const& objective, token_batch<T> const& batch, tot
         beta == 0 || batch.tokens() == 0 || !batch.reference_log_probability.empty(), operation,
         "expected reference_log_probability [", batch.tokens(), "] for kl_coefficient ", beta,
         ", got []; without a reference model set 0");
+    require<shape_error>(!Objective::selects || batch.tokens() == 0 || !batch.selected.empty(),
+                         operation, "expected selected [", batch.tokens(),
+                         "] for this surrogate, got []; see covariance.hpp");
 }
 
 /// Names the number that made a response's terms overflow or be NaN.
@@ -66,6 +70,7 @@ template <class Objective, class T>
         expect("log_probability", batch.log_probability, t);
         expect("old_log_probability", batch.old_log_probability, t);
         expect("reference_log_probability", batch.reference_log_probability, t);
+        expect("correction", batch.correction, t);
         if (!Objective::advantage_per_sequence) expect("advantage", batch.advantage, t);
     }
     fail<value_error>("evaluate",
@@ -82,56 +87,27 @@ bool evaluate_tokens(Objective const& objective, token_batch<T> const& batch, in
     auto const first = static_cast<std::size_t>(batch.begin(sequence));
     auto const size = static_cast<std::size_t>(batch.end(sequence)) - first;
     auto const part = [&](auto all) { return all.empty() ? all : all.subspan(first, size); };
-    unit_block<T> const tokens{
+    unit_block<T> tokens{
         .log_probability = part(batch.log_probability),
         .old_log_probability = part(batch.old_log_probability),
         .reference_log_probability = part(batch.reference_log_probability),
         .advantage = Objective::advantage_per_sequence
                          ? batch.advantage.subspan(static_cast<std::size_t>(sequence), 1)
                          : part(batch.advantage),
+        .correction = part(batch.correction),
         .mask = part(batch.mask),
+        .selected = part(batch.selected),
         .counted = length,
         .weight = weight};
-    return evaluate_block<level::token>(objective, tokens, part(gradient).data(), result);
-}
-
-/// One response as a whole, in double: its log-probabilities are sums, and their differences small.
-/// Adds its gradient to those of its tokens.
-template <class Objective, class T>
-bool evaluate_response(Objective const& objective, token_batch<T> const& batch, index_t sequence,
-                       index_t length, double weight, std::span<T> gradient, evaluation& result) {
-    auto const sum = [&](std::span<T const> numbers) {
-        double total = 0;
-        for (index_t t = batch.begin(sequence); t < batch.end(sequence); ++t)
-            if (batch.counts(t)) total += static_cast<double>(numbers[static_cast<std::size_t>(t)]);
-        return total;
-    };
-    bool const with_reference = !batch.reference_log_probability.empty();
-    double const log_probability = sum(batch.log_probability);
-    double const old = sum(batch.old_log_probability);
-    double const reference = with_reference ? sum(batch.reference_log_probability) : 0.0;
-    double advantage = 0;
-    if constexpr (Objective::advantage_per_sequence)
-        advantage = static_cast<double>(batch.advantage[static_cast<std::size_t>(sequence)]);
-    unit_block<double> const response{
-        .log_probability = {&log_probability, 1},
-        .old_log_probability = {&old, 1},
-        .reference_log_probability = {&reference, with_reference ? 1u : 0u},
-        .advantage = {&advantage, 1},
-        .mask = {},
-        .length = static_cast<double>(length),
-        .counted = 1,
-        .weight = weight * static_cast<double>(length)};
-    double slope = 0;
-    bool const finite = evaluate_block<level::sequence>(objective, response, &slope, result);
-    for (index_t t = batch.begin(sequence); t < batch.end(sequence); ++t)
-        if (batch.counts(t)) gradient[static_cast<std::size_t>(t)] += static_cast<T>(slope);
-    return finite;
+    if constexpr (Objective::ratio_reads_response)
+        tokens.response_log_ratio = static_cast<T>(mean_log_ratio(batch, sequence, length));
+    return evaluate_block(objective, tokens, part(gradient).data(), result);
 }
 
 }  // namespace detail
 
-/// The loss −Σ w·(surrogate − β·kl) of a batch and its derivative by each log-probability.
+/// The loss −Σ w·(correction·surrogate − β·kl) of a batch and its derivative by each
+/// log-probability.
 ///
 /// `gradient` `[tokens]` receives ∂loss/∂log_probability, exactly 0 where a token does not count.
 /// `all` are the totals of the whole optimizer step: sum `count(batch)` over its micro-batches, and

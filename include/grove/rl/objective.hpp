@@ -10,6 +10,7 @@
 #include "grove/rl/aggregation.hpp"
 #include "grove/rl/kl.hpp"
 #include "grove/rl/level.hpp"
+#include "grove/rl/unit_numbers.hpp"
 
 namespace grove::inline GROVE_ISA::rl {
 
@@ -18,21 +19,34 @@ template <class Slot>
 concept has_unit = requires {
     { Slot::unit } -> std::convertible_to<level>;
 };
-/// (log-ratio, length) → ratio, for every number type; see ratio.hpp.
+/// A number type on which laws are tried.
+using law_probe = dual<double, 1>;
+/// `law(unit_numbers)` → number: a law that reads everything about its token or response.
 template <class Law>
-concept ratio_law = has_unit<Law> && requires(Law const& law, dual<double, 1> x) {
-    { law(x, x) } -> std::same_as<dual<double, 1>>;
+concept law_of_unit = requires(Law const& law, unit_numbers<law_probe> const& unit) {
+    { law(unit) } -> std::same_as<law_probe>;
 };
-/// (ratio, advantage) → what is maximised, for every number type; see surrogate.hpp.
+/// `law(x, y)` → number.
 template <class Law>
-concept surrogate_law = requires(Law const& law, dual<double, 1> x) {
-    { law(x, x) } -> std::same_as<dual<double, 1>>;
+concept law_of_pair = requires(Law const& law, law_probe x) {
+    { law(x, x) } -> std::same_as<law_probe>;
 };
-/// (log-probability, reference's) → divergence, for every number type; see kl.hpp.
+/// `law(x, unit_numbers)` → number.
 template <class Law>
-concept kl_law = has_unit<Law> && requires(Law const& law, dual<double, 1> x) {
-    { law(x, x) } -> std::same_as<dual<double, 1>>;
-};
+concept law_of_number_and_unit =
+    requires(Law const& law, law_probe x, unit_numbers<law_probe> const& unit) {
+        { law(x, unit) } -> std::same_as<law_probe>;
+    };
+/// (log-ratio, length) or (unit) → ratio, for every number type; see ratio.hpp.
+template <class Law>
+concept ratio_law = has_unit<Law> && (law_of_pair<Law> || law_of_unit<Law>);
+/// (ratio, advantage) or (ratio, unit) → what is maximised, for every number type; see
+/// surrogate.hpp.
+template <class Law>
+concept surrogate_law = law_of_pair<Law> || law_of_number_and_unit<Law>;
+/// (log-probability, reference's) or (unit) → divergence, for every number type; see kl.hpp.
+template <class Law>
+concept kl_law = has_unit<Law> && (law_of_pair<Law> || law_of_unit<Law>);
 /// (tokens of the response, totals) → weight of each of these tokens; see aggregation.hpp.
 template <class Law>
 concept aggregation_law = requires(Law const& law, totals const& all) {
@@ -42,6 +56,13 @@ concept aggregation_law = requires(Law const& law, totals const& all) {
 template <class Advantage, class Ratio>
 concept levels_agree = !has_unit<Advantage> || !has_unit<Ratio> ||
                        Advantage::unit == level::sequence || Ratio::unit == level::token;
+/// A surrogate made for the ratios of one level (its member `ratio_unit`) is given those.
+template <class Surrogate, class Ratio>
+concept ratio_fits = !has_unit<Ratio> || !requires { Surrogate::ratio_unit; } ||
+                     requires { requires Surrogate::ratio_unit == Ratio::unit; };
+/// Whether a law bounds the pull of the ratio: `static constexpr bool clips = true`.
+template <class Law>
+concept clips = requires { requires Law::clips; };
 
 /// J = Σ w·(surrogate(ratio, A) − β·kl), to be maximised; the loss is −J.
 ///
@@ -72,6 +93,12 @@ struct objective {
     static_assert(levels_agree<Advantage, Ratio>,
                   "a ratio per response takes one advantage per response, but this estimator gives "
                   "one per token: use token_ratio, or a group estimator");
+    static_assert(ratio_fits<Surrogate, Ratio>,
+                  "this surrogate is made for ratios of the other level: variational_score takes a "
+                  "ratio per response, the trust regions and the covariance surrogates one per "
+                  "token");
+    static_assert(!(clips<Ratio> && clips<Surrogate>),
+                  "this ratio is clipped already, token by token: give it unclipped as surrogate");
 
     /// Whether a batch holds one advantage per response, or else one per token.
     static constexpr bool advantage_per_sequence = Advantage::unit == level::sequence;
@@ -82,9 +109,16 @@ struct objective {
     static constexpr bool kl_at = Kl::unit == Unit && !std::is_same_v<Kl, no_kl>;
     template <level Unit>
     static constexpr bool terms_at = surrogate_at<Unit> || kl_at<Unit>;
+    /// Whether the surrogate treats selected tokens apart, so that a batch must name them.
+    static constexpr bool selects = requires { requires Surrogate::selects; };
     static constexpr bool has_kl = kl_at<level::token> || kl_at<level::sequence>;
+    /// Whether a law takes unit_numbers.
+    static constexpr bool surrogate_reads_unit = !law_of_pair<Surrogate>;
+    static constexpr bool kl_reads_unit = !law_of_pair<Kl>;
+    /// Whether a token's ratio looks at its whole response.
+    static constexpr bool ratio_reads_response = surrogate_at<level::token> && !law_of_pair<Ratio>;
     /// Whether a token's gradient needs that token alone (and the totals).
-    static constexpr bool separable = !terms_at<level::sequence>;
+    static constexpr bool separable = !terms_at<level::sequence> && !ratio_reads_response;
 
     Advantage advantage{};
     Ratio ratio{};
@@ -92,17 +126,6 @@ struct objective {
     Kl kl{};
     Aggregation aggregation{};
     double kl_coefficient = has_kl ? 0.001 : 0.0;  ///< β ≥ 0; by default that of DeepSeek-R1
-};
-
-/// The numbers of one token, or the sums over one response's tokens; `Number` is a scalar, a pack
-/// or a dual number.
-template <class Number>
-struct unit_numbers {
-    Number log_probability;
-    Number old_log_probability;
-    Number reference_log_probability;
-    Number advantage;
-    Number length;  ///< tokens that count; 1 for a token
 };
 
 /// What one unit contributes before weighting: surrogate − β·kl.
@@ -120,12 +143,25 @@ GROVE_HD unit_terms<Number> terms(Objective const& objective, unit_numbers<Numbe
                                   bool with_kl) {
     unit_terms<Number> result{Number(1), Number(0), Number(0)};
     if constexpr (Objective::template surrogate_at<Unit>) {
-        Number const log_ratio = unit.log_probability - unit.old_log_probability;
-        result.ratio = objective.ratio(log_ratio, unit.length);
-        result.surrogate = objective.surrogate(result.ratio, unit.advantage);
+        if constexpr (Objective::ratio_reads_response) {
+            result.ratio = objective.ratio(unit);
+        } else {
+            result.ratio = objective.ratio(unit.log_ratio, unit.length);
+        }
+        if constexpr (Objective::surrogate_reads_unit) {
+            result.surrogate = objective.surrogate(result.ratio, unit);
+        } else {
+            result.surrogate = objective.surrogate(result.ratio, unit.advantage);
+        }
     }
     if constexpr (Objective::template kl_at<Unit>) {
-        if (with_kl) result.kl = objective.kl(unit.log_probability, unit.reference_log_probability);
+        if (with_kl) {
+            if constexpr (Objective::kl_reads_unit) {
+                result.kl = objective.kl(unit);
+            } else {
+                result.kl = objective.kl(unit.log_probability, unit.reference_log_probability);
+            }
+        }
     }
     return result;
 }

@@ -5,40 +5,20 @@
 /// Your own surrogate is such a struct, written branch-free with grove::math; its gradient, its
 /// SIMD form and its CUDA form follow from it:
 /// ```cpp
-/// struct soft_gate {  // a smooth clip
+/// struct soft_limit {  // a smooth bound from above
 ///     double temperature = 1.0;
 ///     template <class Number>
 ///     GROVE_HD Number operator()(Number ratio, Number advantage) const {
-///         Number const gate = math::sigmoid(Number(temperature) * (ratio - Number(1)));
-///         return Number(4.0 / temperature) * gate * advantage;
+///         return math::tanh(ratio / Number(temperature)) * advantage;
 ///     }
 /// };
 /// ```
+/// One that reads more than the advantage takes `unit_numbers<Number> const&` in its place. A
+/// member `static constexpr level ratio_unit` says which ratio it is made for, `static constexpr
+/// bool clips = true` that it bounds the ratio's pull, `std::string formula() const` what
+/// `describe` prints.
 #pragma once
 
-#include "grove/core/math.hpp"
-
-namespace grove::inline GROVE_ISA::rl {
-
-/// r·A: the importance-weighted policy gradient.
-struct unclipped {
-    template <class Number>
-    GROVE_HD Number operator()(Number ratio, Number advantage) const {
-        return ratio * advantage;
-    }
-};
-
-/// min(r·A, clip(r, 1 − low, 1 + high)·A): no reward for leaving the interval (Schulman et al.
-/// 2017, eq. 7). Unequal bounds are DAPO's "clip-higher".
-struct clipped {
-    double low = 0.2;
-    double high = 0.2;
-
-    template <class Number>
-    GROVE_HD Number operator()(Number ratio, Number advantage) const {
-        Number const limited = math::clamp(ratio, Number(1 - low), Number(1 + high));
-        return math::min(ratio * advantage, limited * advantage);
-    }
-};
-
-}  // namespace grove::inline GROVE_ISA::rl
+#include "grove/rl/surrogate/clip.hpp"
+#include "grove/rl/surrogate/covariance.hpp"
+#include "grove/rl/surrogate/score.hpp"
