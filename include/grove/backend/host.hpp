@@ -122,4 +122,32 @@ private:
     index_t size_ = 0;
 };
 
+/// Recycled host memory with its transfers: a base of what computes on the host.
+class host_memory {
+public:
+    template <class T>
+    using buffer = host_buffer<T>;
+
+    template <class T>
+    buffer<T> allocate(index_t size) {
+        return buffer<T>(pool_, size);
+    }
+    template <class T>
+    buffer<T> upload(std::span<T const> source) {
+        auto y = allocate<T>(static_cast<index_t>(source.size()));
+        std::copy(source.begin(), source.end(), y.data());
+        return y;
+    }
+    template <class T>
+    void download(buffer<T> const& x, std::span<T> target) {
+        std::copy_n(x.data(), x.size(), target.data());
+    }
+    void synchronize() {}
+    /// How many blocks were ever taken from the operating system: constant in a steady state.
+    std::uint64_t fresh_allocations() const { return pool_->fresh_allocations(); }
+
+private:
+    std::shared_ptr<host_pool> pool_ = std::make_shared<host_pool>();
+};
+
 }  // namespace grove::inline GROVE_ISA

@@ -4,7 +4,9 @@
 /// loading, saving and comparing with published gradients go by.
 #pragma once
 
+#include <algorithm>
 #include <array>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -217,5 +219,39 @@ inline std::vector<published_tensor> published_layout(
     decoder_config const& config, expert_storage experts = expert_storage::separate) {
     return detail::published_layout_builder(config, experts).build();
 }
+
+namespace detail {
+
+/// Copies the elements [first, first + part.size()) of a parameter, whole rows of it, as far as
+/// they lie in `block`; element(i) is number i of the file's tensor.
+template <class T, class Element>
+void copy_from_file(tensor_block const& block, Element const& element, index_t first,
+                    std::span<T> part) {
+    constexpr index_t tile = 32;  // lines of the file that are read side by side
+    auto const [outer, rows, columns] = block.extents;
+    index_t const stride = block.strides[1], last = first + static_cast<index_t>(part.size());
+    for (index_t i = 0; i < outer; ++i) {
+        index_t const base = block.offset + i * block.strides[0];
+        auto const row_at = [&](index_t position) {
+            return std::clamp((position - base + stride - 1) / stride, index_t{0}, rows);
+        };
+        index_t const begin = first > base ? row_at(first) : 0,
+                      end = last > base ? row_at(last) : 0;
+        index_t const source = block.file_offset + i * block.file_strides[0];
+        for (index_t k = 0; k < columns; k += tile)
+            for (index_t j = begin; j < end; ++j) {
+                T* const target = part.data() + (base + j * stride - first);
+                index_t const line = source + j * block.file_strides[1];
+                for (index_t c = k; c < std::min(k + tile, columns); ++c)
+                    target[c] = element(line + c * block.file_strides[2]);
+            }
+    }
+}
+
+/// Numbers that are converted at a time.
+template <class T>
+inline constexpr index_t fill_elements = (index_t{8} << 20) / static_cast<index_t>(sizeof(T));
+
+}  // namespace detail
 
 }  // namespace grove::inline GROVE_ISA

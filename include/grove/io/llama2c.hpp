@@ -100,15 +100,10 @@ std::unique_ptr<decoder<B, T>> load_llama2c(std::filesystem::path const& path, B
             auto& parameter = values[block.parameter];
             auto const end = static_cast<std::size_t>(block.offset + block.span());
             if (parameter.size() < end) parameter.resize(end);
-            auto const [outer, rows, columns] = block.extents;
-            for (index_t i = 0; i < outer; ++i)
-                for (index_t j = 0; j < rows; ++j)
-                    for (index_t k = 0; k < columns; ++k)
-                        parameter[static_cast<std::size_t>(block.offset + i * block.strides[0] +
-                                                           j * block.strides[1] + k)] =
-                            static_cast<T>(elements[static_cast<std::size_t>(
-                                block.file_offset + i * block.file_strides[0] +
-                                j * block.file_strides[1] + k * block.file_strides[2])]);
+            auto const element = [&](index_t i) {
+                return static_cast<T>(elements[static_cast<std::size_t>(i)]);
+            };
+            detail::copy_from_file(block, element, 0, std::span<T>(parameter));
         }
     };
     for (auto const& name : detail::llama2c_order(config)) read(layout.at(name));

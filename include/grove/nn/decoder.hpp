@@ -158,6 +158,7 @@ private:
         packed_tokens const& batch;
         Keys& keys;
         pass_options const& options;
+        index_tensor<B> positions;
     };
     /// A pass whose inputs live as long as the tape that will run it again.
     template <class Keys>
@@ -165,14 +166,16 @@ private:
         packed_tokens batch;
         Keys keys;
         pass_options options;
+        index_tensor<B> positions;
         chosen_experts replay;
 
-        explicit kept_pass(pass<Keys> const& p) : batch(p.batch), keys(p.keys), options(p.options) {
+        explicit kept_pass(pass<Keys> const& p)
+            : batch(p.batch), keys(p.keys), options(p.options), positions(p.positions) {
             if (options.replay == nullptr) return;
             replay = *options.replay;
             options.replay = &replay;
         }
-        pass<Keys> view() { return {batch, keys, options}; }
+        pass<Keys> view() { return {batch, keys, options, positions}; }
     };
 
     /// Layer i on x [tokens, hidden]; what a router decided is added to `routings`.
@@ -182,7 +185,7 @@ private:
         On& on = x.backend();
         auto const& layer = layers_[i];
         auto const number = static_cast<index_t>(i);
-        auto const positions = indices_from(on, p.batch.positions);
+        auto const positions = constant(on, p.positions);
         auto const table = constant(on, table_);
         auto const normed = layer.input_layernorm(x);
         x = x + (layer.latent_attn ? (*layer.latent_attn)(normed, table, positions, number, p.keys,
@@ -291,7 +294,7 @@ decoder_output<On, T> decoder<B, T>::forward(On& on, packed_tokens const& batch,
                                              pass_options const& options) const {
     check(batch, options);
     decoder_output<On, T> output;
-    pass<Keys> const p{batch, keys, options};
+    pass<Keys> const p{batch, keys, options, indices_from(*backend_, batch.positions)};
     auto x = embed_tokens_(on, batch.tokens);
     auto through = [&](auto&& layer) {
         for (std::size_t i = 0; i < layers_.size(); ++i) x = layer(i);

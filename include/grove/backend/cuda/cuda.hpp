@@ -43,22 +43,6 @@ public:
 
     static std::string name() { return "cuda"; }
 
-    template <class Law, class T, class... More>
-    auto map(Law law, index_t rows, index_t columns, operand<buffer<T>> const& first,
-             More const&... more) {
-        constexpr int inputs = 1 + sizeof...(More), outputs = law_outputs<Law, T, inputs>;
-        auto pointer = [](operand<buffer<T>> const& o) {
-            return operand<T const*>{o.data.data(), o.row_stride, o.column_stride};
-        };
-        detail::map_element<Law, T, outputs, inputs> element{
-            law, columns, {pointer(first), pointer(more)...}, {}};
-        std::array<buffer<T>, outputs> y;
-        for (std::size_t k = 0; k < outputs; ++k)
-            element.output[k] = (y[k] = allocate<T>(rows * columns)).data();
-        system().each(rows * columns, element);
-        return y;
-    }
-
     template <class T>
     buffer<T> reduce_columns(reduction how, buffer<T> const& x, index_t rows, index_t columns) {
         if (columns <= 1024) return reduce_runs<32>(how, x, rows, columns, columns);

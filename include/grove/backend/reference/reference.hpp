@@ -11,34 +11,16 @@
 namespace grove::inline GROVE_ISA {
 
 /// Naive loops on one thread, nothing fused.
-class reference_backend {
+class reference_backend : public host_memory {
 public:
-    template <class T>
-    using buffer = host_buffer<T>;
     using indices = buffer<std::int32_t>;
 
     static std::string name() { return "reference"; }
-    std::uint64_t fresh_allocations() const { return pool_->fresh_allocations(); }
 
-    template <class T>
-    buffer<T> allocate(index_t size) {
-        return buffer<T>(pool_, size);
-    }
-    template <class T>
-    buffer<T> upload(std::span<T const> source) {
-        auto y = allocate<T>(static_cast<index_t>(source.size()));
-        std::copy(source.begin(), source.end(), y.data());
-        return y;
-    }
-    template <class T>
-    void download(buffer<T> const& x, std::span<T> target) {
-        std::copy_n(x.data(), x.size(), target.data());
-    }
     template <class T>
     buffer<T> slice(buffer<T> const& x, index_t offset, index_t size) {
         return x.slice(offset, size);
     }
-    void synchronize() {}
 
     template <class Law, class T, class... More>
     auto map(Law law, index_t rows, index_t columns, operand<buffer<T>> const& first,
@@ -257,8 +239,6 @@ private:
                 c[i * p.n + j] = sum;
             }
     }
-
-    std::shared_ptr<host_pool> pool_ = std::make_shared<host_pool>();
 };
 
 }  // namespace grove::inline GROVE_ISA

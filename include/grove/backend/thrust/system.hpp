@@ -48,36 +48,8 @@ concept thrust_system = requires(S& s, typename S::template buffer<float> const&
     { s.run(detail::archetype_work{}) } -> std::same_as<int>;
 };
 
-/// Host memory, recycled. Base of the systems that run on the host.
-class thrust_host_memory {
-public:
-    template <class T>
-    using buffer = host_buffer<T>;
-
-    template <class T>
-    buffer<T> allocate(index_t size) {
-        return buffer<T>(pool_, size);
-    }
-    template <class T>
-    buffer<T> upload(std::span<T const> source) {
-        auto y = allocate<T>(static_cast<index_t>(source.size()));
-        std::copy(source.begin(), source.end(), y.data());
-        return y;
-    }
-    template <class T>
-    void download(buffer<T> const& x, std::span<T> target) {
-        std::copy_n(x.data(), x.size(), target.data());
-    }
-    void synchronize() {}
-    /// How many blocks were ever taken from the operating system: constant in a steady state.
-    std::uint64_t fresh_allocations() const { return pool_->fresh_allocations(); }
-
-private:
-    std::shared_ptr<host_pool> pool_ = std::make_shared<host_pool>();
-};
-
 /// Thrust on the calling thread.
-class thrust_sequential : public thrust_host_memory {
+class thrust_sequential : public host_memory {
 public:
     static std::string name() { return "sequential"; }
 
@@ -88,7 +60,7 @@ public:
 };
 
 /// Thrust on oneTBB's threads.
-class thrust_tbb : public thrust_host_memory {
+class thrust_tbb : public host_memory {
 public:
     /// `threads` = 0 takes all that the machine has.
     explicit thrust_tbb(int threads = 0)

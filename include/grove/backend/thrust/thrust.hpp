@@ -84,9 +84,7 @@ public:
         std::array<buffer<T>, outputs> y;
         for (std::size_t k = 0; k < outputs; ++k)
             element.output[k] = (y[k] = allocate<T>(rows * columns)).data();
-        system_.run([&](auto const& policy) {
-            thrust::for_each_n(policy, places(), rows * columns, element);
-        });
+        each(rows * columns, element);
         return y;
     }
     template <class T, class Law>
@@ -196,6 +194,16 @@ public:
 private:
     static auto places() { return thrust::counting_iterator<index_t>(0); }
 
+    /// element(i) for each place: by the system's own kernel where it has one.
+    template <class Element>
+    void each(index_t size, Element const& element) {
+        if constexpr (requires { system_.each(size, element); }) {
+            system_.each(size, element);
+        } else {
+            system_.run(
+                [&](auto const& policy) { thrust::for_each_n(policy, places(), size, element); });
+        }
+    }
     /// y[i] = element(i).
     template <class T, class Element>
     buffer<T> filled(index_t size, Element const& element) {
