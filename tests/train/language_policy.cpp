@@ -65,6 +65,18 @@ TEST_CASE("language_forward: recorded experts keep a rollout's experts on other 
     }
 }
 
+TEST_CASE("language_forward: a learner that expands latents agrees with a sampler that does") {
+    eigen_backend backend(2);
+    model_type const model(backend, grove_test::latent_config(), 7);
+    auto const asked = grove_test::requests(6);
+    generator engine(model, {.max_new_tokens = 9, .max_batch = 4, .expand_latents = true});
+    auto const made = engine(asked);
+    auto const responses = responses_of(asked, made);
+    pass_options const expand{.expand_latents = true};
+    CHECK(learned(model, responses, expand) == recorded(made));
+    CHECK(learned(model, responses) != recorded(made));
+}
+
 TEST_CASE("language_batch: experts of all responses or of none") {
     response const with{{1, 2}, {3}, {}, {{0, 1, 2, 3}}}, without{{1}, {2}};
     CHECK_NOTHROW(language_batch::of(std::vector{with, with}));

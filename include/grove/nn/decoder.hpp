@@ -25,8 +25,9 @@ struct pass_options {
     bool balance = false;
     /// A tape keeps the input of each block alone and computes the rest again on its way back.
     bool recompute = false;
-    /// Latent attention multiplies out its keys and values: often faster to learn, other bits than
-    /// acting.
+    /// Latent attention multiplies out its keys and values: faster in long passes, other bits than
+    /// without. A learner that is to agree with its sampler asks for what the sampler did
+    /// (generation_options::expand_latents).
     bool expand_latents = false;
     /// Experts that an earlier pass chose for the same tokens; null: chosen now.
     chosen_experts const* replay = nullptr;

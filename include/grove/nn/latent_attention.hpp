@@ -11,10 +11,10 @@ namespace grove::inline GROVE_ISA {
 /// Keys and values of all heads come from one latent of `rank` columns, beside one rotated key of
 /// `rope` columns that the heads share: a cache holds [latent, rotated key], rank + rope columns.
 ///
-/// A score is (q_nope · (latent k_bᵀ) + q_rope · k_rope) · scale. Exact mode, which acts and
-/// learns, multiplies q_nope k_b first, so that queries meet the latents themselves, all heads as
-/// one group; `expand` multiplies latent k_bᵀ first: as true, other bits, and only where keys are
-/// fresh.
+/// A score is (q_nope · (latent k_bᵀ) + q_rope · k_rope) · scale. By default q_nope k_b comes
+/// first, so that queries meet the latents themselves, all heads as one group; `expand` multiplies
+/// latent k_bᵀ first and the key source holds keys and values: as true, other bits, faster in long
+/// passes.
 template <class B, class T>
 struct latent_attention {
     index_t heads, nope, rope_dim, rank, value_dim;
@@ -79,11 +79,8 @@ struct latent_attention {
         auto const shared = kv_a_proj_with_mqa(x);
         auto const latent = kv_a_layernorm(slice_columns(shared, 0, rank));
         auto const k_rope = rope(slice_columns(shared, rank, rope_dim), table, positions, 1, pairs);
-        if constexpr (Keys::fresh)
-            if (expand) return o_proj(expanded(q_nope, q_rope, latent, k_rope, layer, keys));
-        require<value_error>(!expand, "latent_attention",
-                             "expected fresh keys to expand, got cached latents");
-        return o_proj(absorbed(q_nope, q_rope, latent, k_rope, layer, keys));
+        return o_proj(expand ? expanded(q_nope, q_rope, latent, k_rope, layer, keys)
+                             : absorbed(q_nope, q_rope, latent, k_rope, layer, keys));
     }
     template <class Visit>
     void visit(Visit&& f) {

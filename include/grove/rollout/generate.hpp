@@ -49,6 +49,9 @@ struct generation_options {
     index_t max_batch = 256;        ///< sequences at a time
     index_t prefill_tokens = 8192;  ///< prompt tokens of one pass (at least one prompt is admitted)
     bool record_routing = false;    ///< keep the chosen experts, for a trainer to replay
+    /// Latent attention keeps keys and values instead of latents: the association of
+    /// pass_options::expand_latents, with which a learner has the same bits.
+    bool expand_latents = false;
 
     void validate() const {
         sampling.validate();
@@ -118,7 +121,8 @@ private:
         index_t const slots = std::min(options_.max_batch, static_cast<index_t>(requests.size()));
         if (!cache_ || cache_->capacity() < longest || slots_ < slots) {
             cache_.emplace(model_->backend(), model_->config(), std::max(slots, slots_),
-                           std::max(longest, cache_ ? cache_->capacity() : 0));
+                           std::max(longest, cache_ ? cache_->capacity() : 0),
+                           options_.expand_latents);
             slots_ = std::max(slots, slots_);
         }
         active_.clear();
@@ -254,7 +258,8 @@ tensor<B, T> generator<B, T>::next_logits(std::vector<completion>& results) {
     }
     batch.layout = keys.layout();
     B& b = model_->backend();
-    auto const output = model_->forward(b, batch, keys);
+    auto const output =
+        model_->forward(b, batch, keys, {.expand_latents = options_.expand_latents});
     if (options_.record_routing) record(output.routings, results);
     return model_->logits(gather_rows(output.hidden, indices_from(b, last)));
 }

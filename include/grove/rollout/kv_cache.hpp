@@ -10,25 +10,38 @@
 namespace grove::inline GROVE_ISA {
 
 /// Keys and values of every layer for `slots` sequences of at most `capacity` tokens, allocated
-/// once: per layer twice [slots · capacity, key_value_heads · head_dim], or, with latent attention,
-/// once [slots · capacity, kv_lora_rank + qk_rope_head_dim].
+/// once. Per layer, of columns a token:
+///
+/// - grouped queries: key_value_heads · head_dim of keys and as many of values;
+/// - latent attention: kv_lora_rank + qk_rope_head_dim, for keys and values in one;
+/// - latent attention, expanded: num_attention_heads · (qk_nope_head_dim + qk_rope_head_dim) of
+///   keys and num_attention_heads · v_head_dim of values, for passes with
+///   pass_options::expand_latents.
 template <class B, class T>
 class kv_cache {
 public:
-    kv_cache(B& backend, decoder_config const& config, index_t slots, index_t capacity)
+    kv_cache(B& backend, decoder_config const& config, index_t slots, index_t capacity,
+             bool expand_latents = false)
         : capacity_(capacity) {
-        bool const latent = config.is_latent();
-        index_t const columns = latent ? config.kv_lora_rank + config.qk_rope_head_dim
-                                       : config.num_key_value_heads * config.head_width();
+        bool const latent = config.is_latent(), expanded = latent && expand_latents;
+        index_t const grouped = config.num_key_value_heads * config.head_width();
+        index_t const head = config.qk_nope_head_dim + config.qk_rope_head_dim;
+        index_t const key_columns = expanded ? config.num_attention_heads * head
+                                    : latent ? config.kv_lora_rank + config.qk_rope_head_dim
+                                             : grouped;
+        index_t const value_columns = expanded ? config.num_attention_heads * config.v_head_dim
+                                      : latent ? 0
+                                               : grouped;
         for (index_t i = 0; i < config.num_hidden_layers; ++i) {
-            keys_.push_back(zeros<T>(backend, {slots * capacity, columns}));
-            if (!latent) values_.push_back(zeros<T>(backend, {slots * capacity, columns}));
+            keys_.push_back(zeros<T>(backend, {slots * capacity, key_columns}));
+            if (value_columns > 0)
+                values_.push_back(zeros<T>(backend, {slots * capacity, value_columns}));
         }
     }
 
     index_t capacity() const { return capacity_; }
     tensor<B, T>& keys(index_t layer) { return keys_[static_cast<std::size_t>(layer)]; }
-    /// Not with latent attention.
+    /// Not of latents.
     tensor<B, T>& values(index_t layer) { return values_[static_cast<std::size_t>(layer)]; }
 
 private:
@@ -63,6 +76,9 @@ public:
         B& b = q.backend();
         auto const rows = b.upload(std::span<std::int32_t const>(rows_));
         auto& keys = cache_->keys(layer);
+        require<shape_error>(k.columns() == keys.columns(), "cached_keys", "expected keys of ",
+                             keys.columns(), " columns, as the cache was made for, got ",
+                             k.columns());
         b.write_rows(keys.buffer(), k.buffer(), k.columns(), rows);
         if (shape.values_in_keys) return attention(shape, q, keys, keys, layout_);
         auto& values = cache_->values(layer);
