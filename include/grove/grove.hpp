@@ -110,6 +110,7 @@
 #include "grove/task/addition.hpp"
 #include "grove/task/base_data.hpp"
 #include "grove/task/countdown.hpp"
+#include "grove/task/digit_completion.hpp"
 #include "grove/task/expression.hpp"
 #include "grove/task/problem.hpp"
 
