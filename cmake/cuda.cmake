@@ -30,3 +30,17 @@ if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)
     set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION "-std=c++20")
 endif()
 find_package(${grove_cuda_package} REQUIRED)
+
+# What our own units of CUDA are compiled with. Their host's share is for nvcc's instruction set,
+# whatever the C++ units beside them are for: the inline namespace keeps the two apart.
+add_library(grove_cuda_development INTERFACE)
+target_compile_options(grove_cuda_development INTERFACE $<$<COMPILE_LANGUAGE:CUDA>:
+    --expt-relaxed-constexpr --extended-lambda
+    # Eigen marks defaulted functions for the device.
+    -diag-suppress=20012,20014,20011>)
+
+# A whole decoder takes nvcc minutes: once for all programs that use it, in two halves.
+add_library(grove_decoder_cuda OBJECT EXCLUDE_FROM_ALL tests/instances/decoder_cuda_acting.cu
+                                                       tests/instances/decoder_cuda_learning.cu)
+target_link_libraries(grove_decoder_cuda PUBLIC grove::cuda grove_cuda_development)
+set_target_properties(grove_decoder_cuda PROPERTIES CUDA_STANDARD 20 CUDA_STANDARD_REQUIRED ON)

@@ -9,8 +9,9 @@
 #include <CLI/CLI.hpp>
 #include <iostream>
 
+#include "grove/core/error.hpp"
 #include "outcome.hpp"
-#include "run.hpp"
+#include "program.hpp"
 
 namespace {
 
@@ -19,12 +20,34 @@ What this shows: rewards on the outcome alone made written reasoning the habit, 
 grew longer for it; the same code sampled and learned, with the same log-probabilities to the last
 bit. What a miniature cannot show: reasoning that nobody demonstrated. The base text holds worked
 solutions, so RL selects and sharpens a habit that is there; it invents none, and nothing transfers
-beyond sums.
+beyond the problems of the task.
 )";
+
+// The settings that --setting names: what all other options start from.
+r1_zero::settings named(int argc, char** argv) {
+    std::string name = "miniature";
+    CLI::App app;
+    app.set_help_flag();
+    app.allow_extras();
+    app.add_option("--setting", name);
+    app.parse(argc, argv);
+    return r1_zero::named_settings(name);
+}
 
 r1_zero::settings parse(int argc, char** argv) {
     r1_zero::settings s;
     CLI::App app("R1-Zero in miniature: reasoning from verifiable rewards alone");
+    try {
+        s = named(argc, argv);
+    } catch (CLI::ParseError const& e) {
+        std::exit(app.exit(e));
+    }
+    app.add_option("--setting", s.setting, "miniature, or large, for a GPU")
+        ->check(CLI::IsMember({"miniature", "large"}))
+        ->capture_default_str();
+    app.add_option("--backend", s.backend, "cpu, or cuda where it was built")
+        ->check(CLI::IsMember({"cpu", "cuda"}))
+        ->capture_default_str();
     app.add_option("--seed", s.seed, "seed of everything that is drawn")->capture_default_str();
     app.add_option("--out", s.out, "folder of the run")->capture_default_str();
     app.add_option("--threads", s.threads, "threads, 0 for all; results do not depend on it");
@@ -49,16 +72,23 @@ r1_zero::settings parse(int argc, char** argv) {
     return s;
 }
 
+grove::json run(r1_zero::settings const& s) {
+    if (s.backend == "cpu") return r1_zero::run_on_cpu(s);
+#if defined(GROVE_EXAMPLES_CUDA)
+    return r1_zero::run_on_cuda(s);
+#else
+    grove::fail<grove::configuration_error>(
+        "r1_zero", "expected --backend cpu, got ", s.backend,
+        ": this program was built without CUDA (cmake --preset cuda has it)");
+#endif
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
     try {
         auto const s = parse(argc, argv);
-        r1_zero::run run(s);
-        std::cout << "A mixture-of-experts decoder of " << run.weights() << " weights, seed "
-                  << s.seed << ", run folder " << s.out.string() << '\n';
-        run();
-        r1_zero::conclude(s, run.notes());
+        r1_zero::conclude(s, run(s));
         std::cout << what_it_shows;
         return 0;
     } catch (std::exception const& e) {

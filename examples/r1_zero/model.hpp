@@ -2,34 +2,32 @@
 // The policy: its extents, how it is trained and how it is sampled.
 #pragma once
 
-#include "grove/backend/eigen/eigen.hpp"
 #include "grove/optim/schedule.hpp"
 #include "grove/rl/preset.hpp"
-#include "grove/task/addition.hpp"
 #include "grove/text/tokenizer.hpp"
 #include "grove/train/grpo_trainer.hpp"
 #include "settings.hpp"
 
-namespace r1_zero {
+namespace r1_zero::inline GROVE_ISA {
 
-using backend = grove::eigen_backend;
-using model = grove::decoder<backend, float>;
+template <class B>
+using model = grove::decoder<B, float>;
 
-// A mixture-of-experts decoder of the DeepSeek-V3 kind, half a million weights small.
-inline grove::decoder_config make_config(index_t vocabulary) {
+// A mixture-of-experts decoder of the DeepSeek-V3 kind.
+inline grove::decoder_config make_config(extents const& e, index_t vocabulary) {
     return {.vocab_size = vocabulary,
-            .hidden_size = 96,
-            .intermediate_size = 256,
-            .num_hidden_layers = 3,
-            .num_attention_heads = 6,
-            .num_key_value_heads = 3,
-            .head_dim = 16,
-            .max_position_embeddings = 64,
-            .initializer_range = 0.08,
-            .n_routed_experts = 8,
-            .num_experts_per_tok = 2,
+            .hidden_size = e.hidden,
+            .intermediate_size = e.dense_width,
+            .num_hidden_layers = e.layers,
+            .num_attention_heads = e.heads,
+            .num_key_value_heads = e.key_value_heads,
+            .head_dim = e.head_dim,
+            .max_position_embeddings = e.positions,
+            .initializer_range = e.initializer_range,
+            .n_routed_experts = e.experts,
+            .num_experts_per_tok = e.chosen_experts,
             .n_shared_experts = 1,
-            .moe_intermediate_size = 64,
+            .moe_intermediate_size = e.expert_width,
             .first_k_dense_replace = 1};
 }
 
@@ -42,12 +40,14 @@ inline grove::learning_options base_learning() {
     return o;
 }
 
-inline grove::generation_options generation(grove::symbol_tokenizer const& tokens,
+inline grove::generation_options generation(settings const& s,
+                                            grove::symbol_tokenizer const& tokens,
                                             double temperature, double top_p) {
     grove::generation_options o;
     o.sampling.temperature = temperature;
     o.sampling.top_p = top_p;
-    o.max_new_tokens = 48;
+    o.max_new_tokens = s.max_new_tokens;
+    o.max_batch = s.max_batch;
     o.end_tokens = {tokens.end_id()};
     return o;
 }
@@ -58,8 +58,8 @@ inline grove::grpo_options rl_options(settings const& s, grove::symbol_tokenizer
     o.prompts_per_step = s.prompts;
     o.group_size = s.group_size;
     o.mini_batches = s.mini_batches;
-    o.generation = generation(tokens, 1.0, 1.0);
+    o.generation = generation(s, tokens, 1.0, 1.0);
     return o;
 }
 
-}  // namespace r1_zero
+}  // namespace r1_zero::inline GROVE_ISA

@@ -24,22 +24,30 @@ grove::json summary(settings const& s, grove::json const& notes,
     auto const length = grove::series_of(records, "length").y;
     auto const& base = notes.at("base");
     auto const& last = notes.at("final");
-    return {{"seed", s.seed},
-            {"base_pass1", base.at("pass1")},
-            {"final_pass1", last.at("pass1")},
-            {"base_cons16", base.at("cons")},
-            {"cons16", last.at("cons")},
-            {"format_rate", last.at("format_rate")},
-            {"base_worked_accuracy", base.at("worked_accuracy")},
-            {"worked_accuracy", last.at("worked_accuracy")},
-            {"base_worked_rate", base.at("worked_rate")},
-            {"worked_rate", last.at("worked_rate")},
-            {"length_first", length.front()},
-            {"length_last", mean_of_last(length, 10)},
-            {"train_seconds", notes.at("train_seconds")},
-            {"sampled_tokens", notes.at("sampled_tokens")},
-            {"weights_crc32c", notes.at("weights_crc32c")},
-            {"logprob_max_abs_diff", notes.at("logprob_max_abs_diff")}};
+    grove::json figures{{"setting", s.setting},
+                        {"backend", s.backend},
+                        {"seed", s.seed},
+                        {"base_pass1", base.at("pass1")},
+                        {"final_pass1", last.at("pass1")},
+                        {"base_cons16", base.at("cons")},
+                        {"cons16", last.at("cons")},
+                        {"format_rate", last.at("format_rate")},
+                        {"base_worked_accuracy", base.at("worked_accuracy")},
+                        {"worked_accuracy", last.at("worked_accuracy")},
+                        {"base_worked_rate", base.at("worked_rate")},
+                        {"worked_rate", last.at("worked_rate")},
+                        {"length_first", length.front()},
+                        {"length_last", mean_of_last(length, 10)},
+                        {"train_seconds", notes.at("train_seconds")},
+                        {"sampled_tokens", notes.at("sampled_tokens")},
+                        {"weights_crc32c", notes.at("weights_crc32c")},
+                        {"logprob_max_abs_diff", notes.at("logprob_max_abs_diff")}};
+    for (std::string const kind : {"sums", "countdowns"})
+        if (base.contains(kind)) {
+            figures["base_pass1_" + kind] = base.at(kind).at("pass1");
+            figures["final_pass1_" + kind] = last.at(kind).at("pass1");
+        }
+    return figures;
 }
 
 std::string result_table(grove::json const& notes, index_t samples) {
@@ -55,6 +63,11 @@ std::string result_table(grove::json const& notes, index_t samples) {
     row("well-formed, %", "format_rate");
     row("with written steps, %", "worked_rate");
     row("right among those, %", "worked_accuracy");
+    for (auto const* kind : {"sums", "countdowns"})
+        if (notes.at("base").contains(kind))
+            t.row({std::string(kind) + " alone: pass@1, %",
+                   100.0 * notes["base"][kind]["pass1"].get<double>(),
+                   100.0 * notes["final"][kind]["pass1"].get<double>()});
     t.row({"response length, tokens", notes.at("base").at("length").get<double>(),
            notes.at("final").at("length").get<double>()});
     return t.text();
@@ -74,10 +87,15 @@ void draw(settings const& s, std::vector<grove::metric_record> const& records) {
         p.average_over = 5;
         return p;
     };
+    std::vector<std::pair<std::string, std::string>> rewarded{{"accuracy", "right"},
+                                                              {"format", "well-formed"}};
+    if (s.countdown > 0)
+        rewarded = {{"accuracy/sums", "sums right"},
+                    {"accuracy/countdowns", "countdowns right"},
+                    {"format", "well-formed"}};
     grove::plot const picture{
-        "R1-Zero in miniature, seed " + std::to_string(s.seed),
-        {panel("What is rewarded", "share of sampled completions",
-               {{"accuracy", "right"}, {"format", "well-formed"}}),
+        "R1-Zero, " + s.setting + ", seed " + std::to_string(s.seed),
+        {panel("What is rewarded", "share of sampled completions", rewarded),
          panel("What is not: response length", "tokens", {{"length", ""}}),
          panel("Choosing to reason", "share of sampled completions", {{"worked", ""}}),
          panel("Entropy", "nats per token", {{"entropy", ""}})}};

@@ -18,7 +18,7 @@
 #include "grove/reward/sum.hpp"
 #include "grove/task/base_data.hpp"
 
-namespace r1_zero {
+namespace r1_zero::inline GROVE_ISA {
 
 // Seconds of work, also over interruptions.
 class stopwatch {
@@ -34,31 +34,32 @@ private:
     double before_ = 0;
 };
 
+template <class B>
 class run {
 public:
-    explicit run(settings s)
+    run(B& backend, settings s)
         : s_(std::move(s)),
-          backend_(s_.threads),
-          tokens_(grove::addition::alphabet),
-          policy_(backend_, make_config(tokens_.vocabulary_size()), s_.seed),
-          training_(grove::addition{}, s_.seed),
+          tokens_(make_puzzle(s_).alphabet()),
+          policy_(backend, make_config(s_.model, tokens_.vocabulary_size()), s_.seed),
+          training_(make_puzzle(s_), s_.seed),
           checkpoints_(s_.out / "checkpoints"),
           notes_({{"settings", s_.identity()}}) {}
 
-    // Leaves the trained policy and `notes()`: what was measured on the way.
-    void operator()() {
+    // Trains the policy; returns what was measured on the way.
+    grove::json operator()() {
+        std::cout << "A mixture-of-experts decoder of " << policy_.parameter_count()
+                  << " weights on " << B::name() << ", seed " << s_.seed << ", run folder "
+                  << s_.out.string() << '\n';
         auto const point = prepare_folder();
         make_base(point);
         measure_base();
         reinforce(point);
-        notes_["final"] = to_json(evaluate(policy_, s_, tokens_, generation(tokens_, 0.6, 0.95)));
+        notes_["final"] = evaluate(policy_, s_, tokens_);
         notes_["samples_after"] = show_samples(policy_, s_, tokens_, 4);
         notes_["train_seconds"] = watch_.seconds();
         notes_["weights_crc32c"] = grove::digest(policy_);
+        return notes_;
     }
-
-    grove::json const& notes() const { return notes_; }
-    index_t weights() { return policy_.parameter_count(); }
 
 private:
     // Updates of both phases are numbered through, so that one folder of checkpoints serves both.
@@ -105,7 +106,7 @@ private:
     void make_base(std::optional<grove::resume_point> const& point) {
         index_t const first = point ? std::min(point->step, s_.base_steps) : 0;
         if (point && point->step > s_.base_steps) return;
-        grove::supervised_trainer<backend, float> trainer(policy_, base_learning());
+        grove::supervised_trainer<B, float> trainer(policy_, base_learning());
         if (point) {
             grove::checkpoint_reader const file(point->path);
             grove::load_model(file, "model/", policy_);
@@ -119,8 +120,9 @@ private:
         auto line = progress_to(s_.base_steps, first);
         for (index_t step = first; step < s_.base_steps; ++step) {
             auto const report = trainer.step(demonstrations(data, step), rate(step));
-            log.write({step, {{"loss", report.loss}, {"gradient_norm", report.gradient_norm}}});
-            line.write({step + 1, {{"loss", report.loss}}});
+            log.write(grove::metric_record{
+                step, {{"loss", report.loss}, {"gradient_norm", report.gradient_norm}}});
+            line.write(grove::metric_record{step + 1, {{"loss", report.loss}}});
             if (is_due(step + 1))
                 checkpoint(step + 1, [&](grove::checkpoint_writer& file) {
                     grove::save_model(file, "model/", policy_);
@@ -128,7 +130,7 @@ private:
                 });
         }
     }
-    std::vector<grove::response> demonstrations(grove::base_data<grove::addition> const& data,
+    std::vector<grove::response> demonstrations(grove::base_data<puzzle> const& data,
                                                 index_t step) const {
         std::vector<grove::response> responses;
         for (index_t i = 0; i < s_.base_batch; ++i) {
@@ -141,7 +143,7 @@ private:
     }
     void measure_base() {
         if (notes_.contains("base")) return;
-        notes_["base"] = to_json(evaluate(policy_, s_, tokens_, generation(tokens_, 0.6, 0.95)));
+        notes_["base"] = evaluate(policy_, s_, tokens_);
         notes_["samples_before"] = show_samples(policy_, s_, tokens_, 4);
         notes_["sampled_tokens"] = 0;
         notes_["logprob_max_abs_diff"] = 0.0;
@@ -171,16 +173,16 @@ private:
             return grove::rollout_problem{prompt_of.render(problem.question), problem.answer};
         };
         auto const rule =
-            grove::weighted_sum(grove::accuracy_reward{}, 1.0f, grove::format_reward{},
-                                static_cast<float>(s_.format_weight));
+            grove::weighted_sum(grove::accuracy_reward<right_answer>{}, 1.0f,
+                                grove::format_reward{}, static_cast<float>(s_.format_weight));
         while (trainer.step_number() < s_.rl_steps) {
             if (trainer.pending_updates() == 0) trainer.collect(problem_at, tokens_, rule);
             if (auto const report = trainer.update()) {
                 auto const record = with_rates(*report);
                 log.write(record);
                 board.write(record);
-                line.write(
-                    {report->step + 1, {record.values[0], record.values[1], record.values[3]}});
+                line.write(grove::metric_record{
+                    report->step + 1, {record.values[0], record.values[1], record.values[3]}});
                 note(*report);
             }
             index_t const done = s_.base_steps + trainer.update_number();
@@ -189,13 +191,18 @@ private:
         }
     }
     // Rates of this step's completions in front of the trainer's own metrics.
-    static grove::metric_record with_rates(grove::grpo_report const& report) {
+    grove::metric_record with_rates(grove::grpo_report const& report) const {
         auto const n = static_cast<double>(report.completions.size());
         double accuracy = 0, format = 0, worked = 0, length = 0;
+        double right[2] = {}, count[2] = {};  // of sums, of countdowns
         for (auto const& c : report.completions) {
             auto const answer = grove::parse_answer(c.text);
             auto const parts = grove::parse_think_answer(c.text);
-            accuracy += (answer && grove::exact_answer{}(*answer, c.reference)) / n;
+            bool const is_right = answer && right_answer{}(*answer, c.reference);
+            bool const kind = puzzle::is_countdown(c.prompt);
+            right[kind] += is_right;
+            count[kind] += 1;
+            accuracy += is_right / n;
             format += parts.has_value() / n;
             worked += (parts && !parts->think.empty()) / n;
             length += static_cast<double>(c.length) / n;
@@ -205,6 +212,10 @@ private:
             {{"accuracy", accuracy}, {"format", format}, {"worked", worked}, {"length", length}}};
         record.values.insert(record.values.end(), report.metrics.values.begin(),
                              report.metrics.values.end());
+        for (bool kind : {false, true})
+            if (s_.countdown > 0 && count[kind] > 0)
+                record.values.push_back(
+                    {kind ? "accuracy/countdowns" : "accuracy/sums", right[kind] / count[kind]});
         return record;
     }
     void note(grove::grpo_report const& report) {
@@ -214,13 +225,12 @@ private:
     }
 
     settings s_;
-    backend backend_;
     grove::symbol_tokenizer tokens_;
-    model policy_;
+    model<B> policy_;
     problems training_;
     grove::checkpoint_folder checkpoints_;
     grove::json notes_;
     stopwatch watch_;
 };
 
-}  // namespace r1_zero
+}  // namespace r1_zero::inline GROVE_ISA

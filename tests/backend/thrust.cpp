@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The Thrust backend on the systems of the host: conformance, and the reference's bits on each of
 // them, for every number of threads.
+#include "grove/backend/thrust/tbb.hpp"
 #include "grove/backend/thrust/thrust.hpp"
 
 #include <set>

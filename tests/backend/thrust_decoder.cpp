@@ -7,6 +7,7 @@
 
 #include "../nn/small_decoder.hpp"
 #include "grove/backend/reference/reference.hpp"
+#include "grove/backend/thrust/tbb.hpp"
 #include "grove/backend/thrust/thrust.hpp"
 #include "grove/rollout/generate.hpp"
 

@@ -25,8 +25,8 @@ ints const golden_targets{1, 4, 2};
 kept_tokens const golden_kept{{0, 2, 2, 5}, {0, 1, 1, 2, 4}};
 
 /// Both statistics beside each other: [rows, 2].
-template <class Tensor>
-Tensor both(std::array<Tensor, 2> const& y) {
+template <class Tensor, std::size_t Count>
+Tensor both(std::array<Tensor, Count> const& y) {
     index_t const rows = y[0].size();
     return concatenate_columns(std::vector{y[0].reshape({rows, 1}), y[1].reshape({rows, 1})});
 }
@@ -232,7 +232,7 @@ TEST_CASE_TEMPLATE("lm_head: gradient, no tokens, and errors", B, reference_back
     CHECK_THROWS_WITH_AS(lm_head(x, project, {1, 2}), "[lm_head] expected 3 targets, got 2",
                          shape_error);
     CHECK_THROWS_AS(lm_head(x, project, {1, 2, 6}), value_error);
-    CHECK_THROWS_AS(lm_head(x, project, {1, 2, 3}, head_options<double>{1.0, {}, 0}),
+    CHECK_THROWS_AS(lm_head(x, project, {1, 2, 3}, head_options<double>{1.0, {}, -1}),
                     configuration_error);
     CHECK_THROWS_AS(lm_head(x, project, {1, 2, 3}, head_options<double>{1.0, {{0, 0}, {}}, 2}),
                     shape_error);

@@ -211,3 +211,32 @@ TEST_CASE("the adaptive coefficient") {
     beta.target = 0;
     CHECK_THROWS_AS(beta.update(0.1, 1), configuration_error);
 }
+
+TEST_CASE("a teacher's log-ratio, by itself or with what follows from it") {
+    numbers const teacher{-0.5, -1.0, -0.2, -2.0, none, -0.9},
+        own{-0.7, -0.4, -0.9, -1.5, none, -0.8};
+    std::vector<index_t> const two{0, 4, 6};
+    std::vector<std::uint8_t> const counts{1, 1, 1, 1, 0, 1};
+    auto const check = [&](rl::teacher_log_ratio const& ratio, numbers const& expected) {
+        numbers out(6, -1);
+        ratio(std::span<double const>(teacher), std::span<double const>(own), two, counts,
+              std::span<double>(out));
+        check_near(out, expected);
+    };
+    check({}, {0.2, -0.6, 0.7, -0.5, 0, -0.1});
+    check({.discount = 0.5}, {0.006666666666666643, -0.21428571428571427, 0.3, -0.5, 0, -0.1});
+    check({.discount = 1, .normalized = false}, {-0.2, -0.4, 0.2, -0.5, 0, -0.1});
+    numbers out(6);
+    auto const call = [&](double discount, std::size_t size) {
+        rl::teacher_log_ratio{discount}(std::span<double const>(teacher),
+                                        std::span<double const>(own).first(size), two, counts,
+                                        std::span<double>(out));
+    };
+    CHECK_THROWS_AS(call(1.5, 6), configuration_error);
+    CHECK_THROWS_AS(call(0, 5), shape_error);
+    numbers const broken(6, none);
+    CHECK_THROWS_AS(
+        rl::teacher_log_ratio{}(std::span<double const>(broken), std::span<double const>(own), two,
+                                counts, std::span<double>(out)),
+        value_error);
+}

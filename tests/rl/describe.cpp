@@ -75,6 +75,7 @@ TEST_CASE("every named algorithm describes each slot") {
     complete(rl::describe(rl::dppo_tv{}));
     complete(rl::describe(rl::dppo_kl{}));
     complete(rl::describe(rl::dro{}));
+    complete(rl::describe(rl::policy_distillation{.advantage = {.discount = 0.5}}));
     complete(rl::describe(rl::verl_gspo()));
 }
 

@@ -96,7 +96,7 @@ TEST_CASE("addition::guess: within what sums can be") {
     random_sequence random({.seed = 8});
     std::int64_t lowest = 10'000, highest = 0;
     for (int i = 0; i < 20'000; ++i) {
-        auto const number = std::stoll(addition{}.guess(random));
+        auto const number = std::stoll(addition{}.guess({}, random));
         lowest = std::min<std::int64_t>(lowest, number);
         highest = std::max<std::int64_t>(highest, number);
     }
@@ -109,7 +109,7 @@ TEST_CASE("addition: what it refuses") {
     for (auto const& task : {addition{.digits = 0}, addition{.digits = 16}, addition{.terms = 1},
                              addition{.terms = 10}}) {
         CHECK_THROWS_AS(task(random), configuration_error);
-        CHECK_THROWS_AS(task.guess(random), configuration_error);
+        CHECK_THROWS_AS(task.guess({}, random), configuration_error);
         CHECK_THROWS_AS(task.worked({"345+678", "1023"}), configuration_error);
     }
     for (auto const* question : {"", "345", "345+67", "34+5678", "3456+78", "345+6a8", "345-678",

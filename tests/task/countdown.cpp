@@ -7,10 +7,11 @@
 #include <sstream>
 
 #include "grove/reward/accuracy.hpp"
+#include "grove/task/base_data.hpp"
 
 using namespace grove;
 
-static_assert(task<countdown>);
+static_assert(worked_task<countdown>);
 static_assert(verifier<countdown_verifier>);
 
 TEST_CASE("countdown: every problem is solved by its answer, with each number once") {
@@ -53,6 +54,59 @@ TEST_CASE("countdown: all four operations come up") {
     random_sequence random({.seed = 6});
     for (int i = 0; i < 300; ++i) all += countdown{}(random).answer;
     for (char const symbol : {'+', '-', '*', '/'}) CHECK(std::ranges::count(all, symbol) > 20);
+}
+
+TEST_CASE("countdown: a worked search ends at the answer, every step of it true") {
+    countdown const task{.numbers = 3, .largest_number = 20, .largest_target = 99};
+    random_sequence random({.seed = 7});
+    CHECK(task.worked({"3,7,25;100", "(7-3)*25"}, random, 0.0, 0).steps == "7-3=4;4*25=100;");
+    CHECK(task.worked({"2,3,4;9", "(4/2)+(3*1)"}, random, 0.0, 0).steps == "3*1=3;4/2=2;2+3=5;");
+    std::size_t longest = 0;
+    for (int i = 0; i < 300; ++i) {
+        auto const given = task(random);
+        auto const [steps, answer] = task.worked(given, random, 0.0);
+        CAPTURE(given.question);
+        CAPTURE(steps);
+        CHECK(countdown_verifier{}(answer, given.answer));
+        CHECK(steps.find_first_not_of("0123456789+-*/=;") == std::string::npos);
+        std::istringstream lines(steps);
+        std::string step, last;
+        std::size_t count = 0;
+        for (; std::getline(lines, step, ';'); ++count) {
+            auto const equals = step.find('=');
+            REQUIRE(equals != std::string::npos);
+            last = step.substr(equals + 1);
+            auto const value = evaluate_expression(step.substr(0, equals));
+            REQUIRE(value);
+            CHECK(value->value == rational{std::stoll(last), 1});
+        }
+        CHECK(given.question.ends_with(';' + last));
+        CHECK(count % 2 == 0);
+        longest = std::max(longest, count);
+    }
+    CHECK(longest == 8);  // three misses and the hit, of two steps each
+}
+
+TEST_CASE("countdown: one who slips claims the target and is wrong; guesses use the numbers") {
+    countdown const task{.numbers = 3, .largest_number = 20, .largest_target = 99};
+    random_sequence random({.seed = 8});
+    int wrong = 0, lucky = 0;
+    for (int i = 0; i < 300; ++i) {
+        auto const given = task(random);
+        auto const [steps, answer] = task.worked(given, random, 1.0);
+        auto const target = given.question.substr(given.question.find(';') + 1);
+        CHECK(steps.ends_with('=' + target + ';'));
+        wrong += !countdown_verifier{}(answer, given.answer);
+        auto const guess = evaluate_expression(task.guess(given, random));
+        REQUIRE(guess);
+        auto const known = evaluate_expression(given.answer);
+        CHECK(std::ranges::is_permutation(guess->numbers, known->numbers));
+        lucky += guess->value == known->value;
+    }
+    CHECK((wrong > 180 && wrong < 270));  // misses come first in three of four
+    CHECK((lucky > 3 && lucky < 150));
+    CHECK_THROWS_AS(task.guess({"1,2;3", "nonsense"}, random), value_error);
+    CHECK_THROWS_AS(task.worked({"1,2;3", ""}, random, 0.0), value_error);
 }
 
 TEST_CASE("countdown_verifier: any right expression with the given numbers") {

@@ -50,6 +50,7 @@ public:
         }
         void* block = allocate(size);
         ++fresh_;
+        bytes_ += size;
         return block;
     }
     void release(void* block, std::size_t bytes) noexcept {
@@ -62,6 +63,8 @@ public:
     }
     /// How many blocks were ever taken from the system: constant in a steady state.
     std::uint64_t fresh_allocations() const { return fresh_; }
+    /// Bytes of these blocks, which the pool keeps: the most it ever held, class by class.
+    std::uint64_t fresh_bytes() const { return bytes_; }
 
 private:
     static constexpr std::size_t huge_page = std::size_t{2} << 20;
@@ -91,6 +94,7 @@ private:
     std::mutex mutex_;
     std::unordered_map<std::size_t, std::vector<void*>> free_;
     std::atomic<std::uint64_t> fresh_{0};
+    std::atomic<std::uint64_t> bytes_{0};
 };
 
 /// A contiguous run of `T` in host memory; copies share the memory. Slices keep their block alive.
@@ -145,6 +149,8 @@ public:
     void synchronize() {}
     /// How many blocks were ever taken from the operating system: constant in a steady state.
     std::uint64_t fresh_allocations() const { return pool_->fresh_allocations(); }
+    /// Bytes ever taken from the operating system: the peak of what was in use, class by class.
+    std::uint64_t fresh_bytes() const { return pool_->fresh_bytes(); }
 
 private:
     std::shared_ptr<host_pool> pool_ = std::make_shared<host_pool>();

@@ -5,10 +5,12 @@
 #pragma once
 
 #include <cmath>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "grove/backend/concept.hpp"
+#include "grove/backend/sampling_options.hpp"
 
 namespace grove::inline GROVE_ISA {
 
@@ -70,6 +72,13 @@ concept has_join = requires(B& b, std::vector<typename B::template buffer<T>> co
     { b.join(parts, views, index_t{}) } -> std::same_as<typename B::template buffer<T>>;
 };
 
+/// C += op(A) · op(B) in place, for a shape as `matmul` takes it: the sums go on from C.
+template <class B, class T>
+concept has_matmul_add = requires(B& b, typename B::template buffer<T> const& x,
+                                  typename B::template buffer<T>& target, product_shape const& p) {
+    { b.matmul_add(p, x, x, target) } -> std::same_as<void>;
+};
+
 /// Rotary embedding of [tokens, heads · dim] by a table [positions, dim] of cosines beside sines;
 /// the gradient is the rotation by the negative angle.
 template <class B, class T>
@@ -109,6 +118,62 @@ concept has_token_statistics = requires(B& b, typename B::template buffer<T> con
     } -> std::same_as<typename B::template buffer<T>>;
 };
 
+/// A token from each row of logits [rows, vocabulary], by inverse transform of uniforms [rows] in
+/// [0, 1): `sampler` (rollout/sampler.hpp) where the logits are. `sample_tokens` → {tokens [rows],
+/// offsets [rows + 1], kept}: row i kept the tokens kept[offsets[i]] … kept[offsets[i+1]],
+/// ascending; `kept` may be longer, and both are empty where nothing truncates. A NaN among the
+/// logits and an infinite largest one throw value_error when the host next waits.
+template <class B, class T>
+concept has_token_sampling =
+    requires(B& b, typename B::template buffer<T> const& x,
+             typename B::template buffer<double> const& uniforms, sampling_options const& options) {
+        {
+            b.sample_tokens(x, index_t{}, uniforms, options)
+        } -> std::same_as<std::array<typename B::template buffer<std::int32_t>, 3>>;
+    };
+
+/// A parameter, its gradient and its two moments, and the law (w, g, m, v) → (w, m, v) that moves
+/// it on. Addresses are of the owner's buffers, which are replaced.
+template <class Buffer, class Law>
+struct parameter_update {
+    Law law;
+    Buffer gradient;
+    Buffer *weight, *first_moment, *second_moment;
+};
+
+namespace detail {
+struct archetype_update_law {
+    template <class N>
+    GROVE_HD several<N, 3> operator()(N w, N, N m, N v) const {
+        return {{w, m, v}};
+    }
+};
+}  // namespace detail
+
+/// Work over all parameters at once: `update`, where other holders of a replaced buffer keep its
+/// numbers, and `norm`: √Σ x² over all arrays, in double.
+template <class B, class T>
+concept has_updates =
+    requires(B& b, std::vector<typename B::template buffer<T>> const& x,
+             std::vector<parameter_update<typename B::template buffer<T>,
+                                          detail::archetype_update_law>> const& all) {
+        { b.update(all) } -> std::same_as<void>;
+        { b.norm(x) } -> std::same_as<double>;
+    };
+
+/// Work that is recorded once and launched again as a whole. `can_capture` says whether this
+/// instance records at all; `capture(work)` runs work() to record it, and `launch` of the result
+/// does it. Inputs come by `assign`, which writes to a buffer that stays where it is.
+template <class B>
+concept has_graphs = requires(B& b, typename B::graph& recorded, void (*work)(),
+                              typename B::template buffer<std::int32_t>& target,
+                              std::span<std::int32_t const> source) {
+    { b.can_capture() } -> std::same_as<bool>;
+    { b.capture(work) } -> std::same_as<typename B::graph>;
+    { recorded.launch() };
+    { b.assign(target, source) };
+};
+
 /// Names of the fused operations that this backend offers for T.
 template <class T = float, class B>
 std::vector<std::string> capabilities(B const&) {
@@ -119,6 +184,9 @@ std::vector<std::string> capabilities(B const&) {
     if (has_rope<B, T>) names.emplace_back("rope");
     if (has_attention<B, T>) names.emplace_back("attention");
     if (has_token_statistics<B, T>) names.emplace_back("token_statistics");
+    if (has_token_sampling<B, T>) names.emplace_back("token_sampling");
+    if (has_updates<B, T>) names.emplace_back("updates");
+    if (has_graphs<B>) names.emplace_back("graphs");
     return names;
 }
 

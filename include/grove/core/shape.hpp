@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <initializer_list>
 #include <ostream>
+#include <span>
 
 #include "grove/core/error.hpp"
 
@@ -21,7 +22,9 @@ public:
     static constexpr int max_rank = 6;
 
     shape() = default;
-    shape(std::initializer_list<index_t> extents) {
+    shape(std::initializer_list<index_t> extents)
+        : shape(std::span<index_t const>(extents.begin(), extents.size())) {}
+    explicit shape(std::span<index_t const> extents) {
         require<shape_error>(extents.size() <= max_rank, "shape", "expected at most ", max_rank,
                              " extents, got ", extents.size());
         for (index_t e : extents) {

@@ -83,6 +83,22 @@ public:
     template <class On, class Keys>
     decoder_output<On, T> forward(On& on, packed_tokens const& batch, Keys& keys,
                                   pass_options const& options = {}) const;
+    /// Hidden states of a pass to act whose ids and positions [tokens] are on the backend, and so
+    /// is all that `keys` knows: nothing is uploaded, and the pass can be captured. Ids and
+    /// positions out of range throw value_error when the host next waits. Throws
+    /// configuration_error for options that need the batch on the host: balance and replay.
+    template <class Keys>
+    tensor<B, T> forward(index_tensor<B> const& tokens, index_tensor<B> const& positions,
+                         Keys& keys, pass_options const& options = {}) const {
+        require<configuration_error>(!options.balance && options.replay == nullptr, "decoder",
+                                     "expected a pass without balance and replay, got one with");
+        packed_tokens const nothing;
+        pass<Keys> const p{nothing, keys, options, positions};
+        std::vector<routing<B, T>> routings;
+        auto x = gather_rows(lift(*backend_, embed_tokens_.weight), tokens);
+        for (std::size_t i = 0; i < layers_.size(); ++i) x = block(x, i, p, routings);
+        return norm_(x);
+    }
     /// Rows of hidden states [rows, hidden_size] → logits [rows, vocab_size].
     template <class X>
     X logits(X const& hidden) const {
@@ -90,6 +106,12 @@ public:
             return matmul(hidden, lift(hidden.backend(), embed_tokens_.weight), transpose::no,
                           transpose::yes);
         return matmul(hidden, lift(hidden.backend(), *lm_head_));
+    }
+
+    /// The weight of `logits`: [hidden_size, vocab_size], or the embeddings [vocab_size,
+    /// hidden_size] where the two are tied.
+    parameter<B, T> const& head() const {
+        return config_.tie_word_embeddings ? embed_tokens_.weight : *lm_head_;
     }
 
     /// Calls f(parameter) for every weight, in a fixed order.
@@ -100,12 +122,21 @@ public:
         norm_.visit(f);
         if (lm_head_) f(*lm_head_);
     }
+    /// The same without the right to change them.
+    template <class Visit>
+    void visit(Visit&& f) const {
+        const_cast<decoder&>(*this).visit([&](parameter<B, T> const& p) { f(p); });
+    }
     /// Calls f(router) for every mixture-of-experts layer, in the order of
     /// decoder_output::routings.
     template <class Visit>
     void visit_routers(Visit&& f) {
         for (auto& block : layers_)
             if (block.moe) f(block.moe->router);
+    }
+    template <class Visit>
+    void visit_routers(Visit&& f) const {
+        const_cast<decoder&>(*this).visit_routers([&](expert_router<B, T> const& r) { f(r); });
     }
     index_t parameter_count() {
         index_t n = 0;

@@ -102,20 +102,17 @@ tensor<B, T> attention_composite(attention_shape const& shape, tensor<B, T> cons
     return outputs.empty() ? zeros<T>(b, {0, shape.output_columns()}) : concatenate_rows(outputs);
 }
 
-/// softmax(q kᵀ · scale) v, causal, grouped queries (Ainslie et al. 2023). q [tokens, heads · dim];
-/// k [key rows, key_value_heads · dim], v [key rows, key_value_heads · value_width], or k again
-/// where the shape says values_in_keys; → [tokens, heads · value_width]. Throws shape_error on
-/// misfits.
+namespace detail {
+/// Throws shape_error unless queries, keys and values have the columns that the shape says.
 template <class B, class T>
-tensor<B, T> attention(attention_shape const& shape, tensor<B, T> const& q, tensor<B, T> const& k,
-                       tensor<B, T> const& v, attention_layout const& layout) {
+void check_attention(attention_shape const& shape, tensor<B, T> const& q, tensor<B, T> const& k,
+                     tensor<B, T> const& v) {
     require<shape_error>(
         shape.head_dim > 0 && shape.key_value_heads > 0 && shape.heads % shape.key_value_heads == 0,
         "attention", "expected heads in equal groups, got ", shape.heads, " query heads of ",
         shape.head_dim, " for ", shape.key_value_heads, " key heads");
-    require<shape_error>(q.rows() == layout.tokens() && q.columns() == shape.query_columns(),
-                         "attention", "expected queries [", layout.tokens(), ", ",
-                         shape.query_columns(), "], got ", q.extents());
+    require<shape_error>(q.columns() == shape.query_columns(), "attention", "expected queries of ",
+                         shape.query_columns(), " columns, got ", q.extents());
     require<shape_error>(
         shape.value_dim >= 0 && (!shape.values_in_keys || shape.value_width() <= shape.head_dim),
         "attention", "expected values of at most ", shape.head_dim, " columns, got ",
@@ -125,6 +122,45 @@ tensor<B, T> attention(attention_shape const& shape, tensor<B, T> const& q, tens
                          "attention", "expected keys of ", shape.key_columns(),
                          " columns and as many values of ", shape.value_columns(), ", got ",
                          k.extents(), " and ", v.extents());
+}
+}  // namespace detail
+
+/// An attention_layout on a backend, so that all layers of a pass share one upload.
+template <class B>
+struct placed_layout {
+    typename B::template buffer<std::int32_t> offsets, key_first, key_counts;
+
+    static placed_layout of(B& b, attention_layout const& layout) {
+        auto index = [&](std::vector<std::int32_t> const& x) {
+            return b.upload(std::span<std::int32_t const>(x));
+        };
+        return {index(layout.offsets), index(layout.key_first), index(layout.key_counts)};
+    }
+};
+
+/// The same as with a layout on the host; a layout that does not fit is the backend's to report.
+template <class B, class T>
+tensor<B, T> attention(attention_shape const& shape, tensor<B, T> const& q, tensor<B, T> const& k,
+                       tensor<B, T> const& v, placed_layout<B> const& layout)
+    requires has_attention<B, T>
+{
+    detail::check_attention(shape, q, k, v);
+    return {q.backend(),
+            q.backend().attention(shape, q.buffer(), k.buffer(), v.buffer(), layout.offsets,
+                                  layout.key_first, layout.key_counts)[0],
+            {q.rows(), shape.output_columns()}};
+}
+
+/// softmax(q kᵀ · scale) v, causal, grouped queries (Ainslie et al. 2023). q [tokens, heads · dim];
+/// k [key rows, key_value_heads · dim], v [key rows, key_value_heads · value_width], or k again
+/// where the shape says values_in_keys; → [tokens, heads · value_width]. Throws shape_error on
+/// misfits.
+template <class B, class T>
+tensor<B, T> attention(attention_shape const& shape, tensor<B, T> const& q, tensor<B, T> const& k,
+                       tensor<B, T> const& v, attention_layout const& layout) {
+    detail::check_attention(shape, q, k, v);
+    require<shape_error>(q.rows() == layout.tokens(), "attention", "expected queries of ",
+                         layout.tokens(), " tokens, got ", q.extents());
     for (std::size_t s = 0; s < layout.key_first.size(); ++s)
         require<shape_error>(
             layout.key_first[s] >= 0 && layout.key_first[s] + layout.key_counts[s] <= k.rows(),
@@ -135,14 +171,7 @@ tensor<B, T> attention(attention_shape const& shape, tensor<B, T> const& q, tens
             layout.keys_are_disjoint(), "attention",
             "expected sequences with keys of their own under autodiff, got shared ones");
     if constexpr (has_attention<B, T>) {
-        B& b = q.backend();
-        auto index = [&](std::vector<std::int32_t> const& x) {
-            return b.upload(std::span<std::int32_t const>(x));
-        };
-        return {b,
-                b.attention(shape, q.buffer(), k.buffer(), v.buffer(), index(layout.offsets),
-                            index(layout.key_first), index(layout.key_counts))[0],
-                {q.rows(), shape.output_columns()}};
+        return attention(shape, q, k, v, placed_layout<B>::of(q.backend(), layout));
     } else {
         return attention_composite(shape, q, k, v, layout);
     }

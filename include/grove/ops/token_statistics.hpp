@@ -57,9 +57,9 @@ struct entropy_law {
 };
 }  // namespace detail
 
-/// `token_statistics` composed from primitives.
+/// `token_statistics_and_normalizer` composed from primitives.
 template <class B, class T>
-std::array<tensor<B, T>, 2> token_statistics_composite(tensor<B, T> const& logits,
+std::array<tensor<B, T>, 3> token_statistics_composite(tensor<B, T> const& logits,
                                                        index_tensor<B> const& targets,
                                                        T temperature, kept_tokens const& kept) {
     B& b = logits.backend();
@@ -78,21 +78,19 @@ std::array<tensor<B, T>, 2> token_statistics_composite(tensor<B, T> const& logit
         z = map(law::keep_where<T>{-std::numeric_limits<T>::infinity()}, z,
                 from_host(b, z.extents(), mask));
     }
-    auto const log_p = log_softmax(z);
+    auto const normalizer = log_sum_exp(z);
+    auto const log_p = z - normalizer;
     auto const entropy = affine(sum_columns(map(detail::entropy_law{}, log_p)), T(-1));
     return {take_columns(log_p, targets.reshape({rows, 1})).reshape({rows}),
-            entropy.reshape({rows})};
+            entropy.reshape({rows}), detach(normalizer).reshape({rows})};
 }
 
-/// {log-probability of the target [rows], entropy [rows]} of softmax(logits / temperature) over all
-/// tokens or over the kept ones; logits [rows, vocabulary], targets [rows]. A token that was not
-/// kept has log-probability −∞; a logit of −∞ adds nothing to the entropy. Throws shape_error,
-/// value_error for a temperature ≤ 0 or a target outside the vocabulary.
+/// What token_statistics gives, and log Σ e^(logits / temperature) [rows] over the same tokens, a
+/// constant.
 template <class B, class T>
-std::array<tensor<B, T>, 2> token_statistics(tensor<B, T> const& logits,
-                                             index_tensor<B> const& targets,
-                                             std::type_identity_t<T> temperature = T(1),
-                                             kept_tokens const& kept = {}) {
+std::array<tensor<B, T>, 3> token_statistics_and_normalizer(
+    tensor<B, T> const& logits, index_tensor<B> const& targets,
+    std::type_identity_t<T> temperature = T(1), kept_tokens const& kept = {}) {
     index_t const rows = logits.rows();
     require<shape_error>(targets.size() == rows, "token_statistics", "expected ", rows,
                          " targets, got ", targets.size());
@@ -109,10 +107,24 @@ std::array<tensor<B, T>, 2> token_statistics(tensor<B, T> const& logits,
         };
         auto y = b.token_statistics(logits.buffer(), logits.columns(), targets.buffer(),
                                     T(1) / temperature, index(kept.offsets), index(kept.tokens));
-        return {tensor<B, T>(b, y[0], {rows}), tensor<B, T>(b, y[1], {rows})};
+        return {tensor<B, T>(b, y[0], {rows}), tensor<B, T>(b, y[1], {rows}),
+                tensor<B, T>(b, y[2], {rows})};
     } else {
         return token_statistics_composite(logits, targets, T(temperature), kept);
     }
+}
+
+/// {log-probability of the target [rows], entropy [rows]} of softmax(logits / temperature) over all
+/// tokens or over the kept ones; logits [rows, vocabulary], targets [rows]. A token that was not
+/// kept has log-probability −∞; a logit of −∞ adds nothing to the entropy. Throws shape_error,
+/// value_error for a temperature ≤ 0 or a target outside the vocabulary.
+template <class B, class T>
+std::array<tensor<B, T>, 2> token_statistics(tensor<B, T> const& logits,
+                                             index_tensor<B> const& targets,
+                                             std::type_identity_t<T> temperature = T(1),
+                                             kept_tokens const& kept = {}) {
+    auto const y = token_statistics_and_normalizer(logits, targets, temperature, kept);
+    return {y[0], y[1]};
 }
 
 }  // namespace grove::inline GROVE_ISA

@@ -16,6 +16,7 @@
 #include "grove/rl/advantage/moments.hpp"
 #include "grove/rl/advantage/returns.hpp"
 #include "grove/rl/advantage/several_rewards.hpp"
+#include "grove/rl/advantage/teacher.hpp"
 #include "grove/rl/advantage/token_baseline.hpp"
 #include "grove/rl/advantage/whiten.hpp"
 #include "grove/rl/level.hpp"

@@ -27,6 +27,10 @@ struct token_batch {
                                       ///< empty: all 1
     std::span<std::uint8_t const> selected{};  ///< [tokens], 1 = treated apart (covariance.hpp);
                                                ///< or empty, where no surrogate asks
+    std::span<T const> kl{};  ///< [tokens], KL(π ‖ π_ref) over the vocabulary, of the policy that
+                              ///< learns; or empty, where no divergence asks
+    std::span<T const> entropy{};  ///< [tokens], of the policy that learns, in nats; or empty,
+                                   ///< where none is rewarded
 
     index_t tokens() const { return static_cast<index_t>(old_log_probability.size()); }
     index_t sequences() const {
@@ -61,6 +65,8 @@ void check_layout(token_batch<T> const& batch) {
     expect("mask", batch.mask.size());
     expect("correction", batch.correction.size());
     expect("selected", batch.selected.size());
+    expect("kl", batch.kl.size());
+    expect("entropy", batch.entropy.size());
     require<shape_error>(!batch.offsets.empty(), operation,
                          "expected offsets [sequences + 1], got []");
     require<value_error>(batch.offsets.front() == 0 && batch.offsets.back() == batch.tokens(),

@@ -104,6 +104,55 @@ using token_mis = importance_correction<token_ratio, masked>;           ///< Ice
 using sequence_mis = importance_correction<sequence_ratio, masked>;     ///< TRL's default, at 3
 using geometric_rejection = importance_correction<geometric_ratio, accepted>;  ///< verl "geo"
 
+/// No learning from bad responses that the policy has already left (DeepSeek-AI 2025,
+/// DeepSeek-V3.2; TRL, `off_policy_mask_threshold`): 0 for a response with A < 0 whose tokens the
+/// sampler found likelier than the policy does by more than `threshold` nats on average, else 1.
+/// What they would teach is far from anything the policy would write.
+///
+/// The policy is the one that learns, now: `record.log_probability` is its own and
+/// `record.old_log_probability` the sampler's, so that the factors are of one update alone. One
+/// advantage per response.
+/// ```cpp
+/// rl::off_policy_mask{.threshold = 0.5}(batch, factors);  // factors [tokens], at first all 1
+/// batch.correction = factors;
+/// ```
+struct off_policy_mask {
+    double threshold = 0.5;  ///< nats per token
+
+    /// Multiplies `factors` `[tokens]` where tokens count. Throws shape_error for arrays that do
+    /// not fit together, value_error for numbers that count and are not finite.
+    template <class T>
+    void operator()(token_batch<T> const& record, std::span<T> factors) const {
+        char const* const operation = "off_policy_mask";
+        check_layout(record);
+        auto const expect = [&](char const* name, std::size_t size, index_t wanted) {
+            require<shape_error>(static_cast<index_t>(size) == wanted, operation, "expected ", name,
+                                 " [", wanted, "], got [", size, "]");
+        };
+        expect("log_probability", record.log_probability.size(), record.tokens());
+        expect("advantage", record.advantage.size(), record.sequences());
+        expect("factors", factors.size(), record.tokens());
+        for (index_t i = 0; i < record.sequences(); ++i) {
+            index_t const length = record.length(i);
+            double drift = 0;
+            for (index_t t = record.begin(i); t < record.end(i); ++t)
+                if (record.counts(t))
+                    drift +=
+                        static_cast<double>(
+                            record.old_log_probability[static_cast<std::size_t>(t)]) -
+                        static_cast<double>(record.log_probability[static_cast<std::size_t>(t)]);
+            auto const advantage =
+                static_cast<double>(record.advantage[static_cast<std::size_t>(i)]);
+            require<value_error>(std::isfinite(drift) && std::isfinite(advantage), operation,
+                                 "expected finite numbers, got a drift of ", drift,
+                                 " and an advantage of ", advantage, " in response ", i);
+            if (advantage >= 0 || drift <= threshold * static_cast<double>(length)) continue;
+            for (index_t t = record.begin(i); t < record.end(i); ++t)
+                if (record.counts(t)) factors[static_cast<std::size_t>(t)] = T(0);
+        }
+    }
+};
+
 /// The product of several corrections `[tokens]`, 1 where a token does not count: untruncated token
 /// weights within responses that are accepted (OpenRLHF's "seq-mask-tis") are
 /// `corrections<T>(…, importance_correction<token_ratio, unbounded>{}, geometric_rejection{})`.

@@ -18,6 +18,8 @@ struct policy_tensors {
     tensor<B, T> log_probability;  ///< [tokens]
     tensor<B, T> entropy{};        ///< [tokens], or empty
     tensor<B, T> auxiliary{};      ///< [1], a loss of the model's own (balance), or empty
+    tensor<B, T> value{};          ///< [tokens], of a critic, or empty
+    tensor<B, T> kl{};             ///< [tokens], from a reference over the vocabulary, or empty
 };
 
 /// Models `policy` by recording `forward(tape, input)` and running the tape back.
@@ -29,19 +31,19 @@ public:
 
     template <class Input>
     token_statistics<T> evaluate(Input const& input, statistics_request request) {
-        require<configuration_error>(
-            !request.value, "differentiable_policy",
-            "expected a request without value, got one: this policy has no "
-            "value head");
         result_ = {};
         tape_ = std::make_unique<autodiff<B>>(*backend_);
         result_ = forward_(*tape_, input);
-        token_statistics<T> statistics{to_host(result_.log_probability), {}, {}};
-        if (!result_.entropy.empty()) statistics.entropy = to_host(result_.entropy);
-        require<configuration_error>(!request.entropy || !result_.entropy.empty(),
-                                     "differentiable_policy",
-                                     "expected a forward function that gives an entropy, got none");
-        return statistics;
+        auto const read = [](char const* name, auto const& x, bool wanted) {
+            require<configuration_error>(!wanted || !x.empty(), "differentiable_policy",
+                                         "expected a forward function that gives ", name,
+                                         ", got none");
+            return x.empty() ? std::vector<T>() : to_host(x);
+        };
+        return {to_host(result_.log_probability),
+                read("an entropy", result_.entropy, request.entropy),
+                read("a value", result_.value, request.value),
+                read("a divergence over the vocabulary", result_.kl, request.kl)};
     }
     void backward(token_statistics<T> const& gradient);
 
@@ -72,11 +74,13 @@ template <class B, class T, class Forward>
 void differentiable_policy<B, T, Forward>::backward(token_statistics<T> const& gradient) {
     require<value_error>(tape_ != nullptr, "differentiable_policy",
                          "expected evaluate before backward, got neither input nor tape");
-    require<configuration_error>(gradient.value.empty(), "differentiable_policy",
-                                 "expected no gradient by values, got ", gradient.value.size(),
-                                 ": this policy has no value head");
+    require<configuration_error>(gradient.value.empty() || !result_.value.empty(),
+                                 "differentiable_policy", "expected no gradient by values, got ",
+                                 gradient.value.size(), ": the forward function gives none");
     seed(result_.log_probability, gradient.log_probability);
     seed(result_.entropy, gradient.entropy);
+    seed(result_.value, gradient.value);
+    seed(result_.kl, gradient.kl);
     if (!result_.auxiliary.empty()) seed(result_.auxiliary, std::vector<T>{T(1)});
     tape_->tape().run();
     result_ = {};

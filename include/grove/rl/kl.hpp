@@ -127,6 +127,21 @@ struct score_corrected {
     }
 };
 
+/// KL(π ‖ π_ref) = Σᵥ π(v)·(log π(v) − log π_ref(v)) over all tokens v that could have stood here,
+/// no estimate: without the noise of one sample, and with its exact gradient at this place of the
+/// response. Left out is what the policy changes in the places it will come to. The policy must
+/// give it (statistics_request::kl).
+struct vocabulary_kl {
+    static constexpr level unit = level::token;
+    static constexpr bool whole_vocabulary = true;
+
+    template <class Number>
+    GROVE_HD Number operator()(unit_numbers<Number> const& token) const {
+        return token.vocabulary_kl;
+    }
+    std::string formula() const { return "Σᵥ π(v)·(log π(v) − log π_ref(v)) over the vocabulary"; }
+};
+
 /// `Law` of the probabilities of whole responses: of log π(o|q) = Σₜ log π(oₜ|q,o₍<ₜ₎).
 template <class Law>
 struct sequence_kl {

@@ -64,7 +64,8 @@ concept ratio_fits = !has_unit<Ratio> || !requires { Surrogate::ratio_unit; } ||
 template <class Law>
 concept clips = requires { requires Law::clips; };
 
-/// J = Σ w·(surrogate(ratio, A) − β·kl), to be maximised; the loss is −J.
+/// J = Σ w·(surrogate(ratio, A) − β·kl + η·H), to be maximised; the loss is −J. H is the policy's
+/// entropy at a token.
 ///
 /// Every slot is a small struct, built in or yours. A slot filled with something else does not
 /// compile, nor does a ratio per response with an advantage per token.
@@ -112,6 +113,8 @@ struct objective {
     /// Whether the surrogate treats selected tokens apart, so that a batch must name them.
     static constexpr bool selects = requires { requires Surrogate::selects; };
     static constexpr bool has_kl = kl_at<level::token> || kl_at<level::sequence>;
+    /// Whether the divergence is over the whole vocabulary, so that the policy must compute it.
+    static constexpr bool whole_vocabulary = requires { requires Kl::whole_vocabulary; };
     /// Whether a law takes unit_numbers.
     static constexpr bool surrogate_reads_unit = !law_of_pair<Surrogate>;
     static constexpr bool kl_reads_unit = !law_of_pair<Kl>;
@@ -126,6 +129,9 @@ struct objective {
     Kl kl{};
     Aggregation aggregation{};
     double kl_coefficient = has_kl ? 0.001 : 0.0;  ///< β ≥ 0; by default that of DeepSeek-R1
+    /// η, the reward of a nat of entropy (Williams & Peng 1991); negative ones punish it. A
+    /// controller is adaptive_entropy (entropy.hpp).
+    double entropy_coefficient = 0.0;
 };
 
 /// What one unit contributes before weighting: surrogate − β·kl.

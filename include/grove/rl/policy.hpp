@@ -15,6 +15,7 @@ namespace grove::inline GROVE_ISA::rl {
 struct statistics_request {
     bool entropy = false;
     bool value = false;
+    bool kl = false;
 };
 
 /// Statistics per token `[tokens]`, or gradients of a loss by them; empty where not asked for.
@@ -23,7 +24,32 @@ struct token_statistics {
     std::vector<T> log_probability{};  ///< of the token that was sampled
     std::vector<T> entropy{};          ///< of the distribution it was sampled from, in nats
     std::vector<T> value{};            ///< expected return from here on
+    std::vector<T> kl{};               ///< KL(π ‖ π_ref) over the vocabulary, in nats
 };
+
+/// What an objective reads beside log-probabilities.
+template <class Objective>
+statistics_request request_of(Objective const& objective) {
+    return {.entropy = objective.entropy_coefficient != 0,
+            .kl = Objective::whole_vocabulary && objective.kl_coefficient > 0};
+}
+
+/// `evaluate` with the statistics that a policy has just given in the place of the batch's own;
+/// their gradient in `gradient`.
+template <class Objective, class T>
+evaluation evaluate(Objective const& objective, token_batch<T> batch, totals const& all,
+                    token_statistics<T> const& now, token_statistics<T>& gradient) {
+    statistics_request const reads = request_of(objective);
+    batch.log_probability = now.log_probability;
+    batch.kl = now.kl;
+    batch.entropy = now.entropy;
+    gradient = {};
+    gradient.log_probability.resize(now.log_probability.size());
+    if (reads.kl) gradient.kl.resize(now.kl.size());
+    if (reads.entropy) gradient.entropy.resize(now.entropy.size());
+    return rl::evaluate(objective, batch, all,
+                        token_slopes<T>{gradient.log_probability, gradient.kl, gradient.entropy});
+}
 
 /// A model that can learn. `Input` is whatever it takes: tokens, states and actions. `evaluate`
 /// computes the statistics of an input; `backward` takes the gradient of a loss by the statistics
@@ -55,11 +81,9 @@ concept policy = requires(Policy& policy, Input const& input, statistics_request
 template <class Input, class T, class Objective, policy<Input, T> Policy>
 evaluation learn(Policy& policy, Input const& input, token_batch<T> batch,
                  Objective const& objective, totals const& all) {
-    token_statistics<T> const now = policy.evaluate(input, statistics_request{});
-    batch.log_probability = now.log_probability;
+    token_statistics<T> const now = policy.evaluate(input, request_of(objective));
     token_statistics<T> gradient;
-    gradient.log_probability.resize(now.log_probability.size());
-    evaluation const result = evaluate(objective, batch, all, gradient.log_probability);
+    evaluation const result = rl::evaluate(objective, batch, all, now, gradient);
     policy.backward(gradient);
     return result;
 }

@@ -39,9 +39,10 @@ inline gspo_objective gspo() { return {.surrogate = {.low = 3e-4, .high = 4e-4}}
 
 /// The type of `luspo()`.
 using luspo_objective = objective<group_normalized, geometric_ratio, clipped, no_kl, sequence_sum>;
-/// LUSPO (as in TRL): GSPO with each response weighed by its length, so that the same advantage
-/// pulls a long response's tokens as hard as a short one's.
-inline luspo_objective luspo() { return {.surrogate = {.low = 3e-4, .high = 4e-4}}; }
+/// LUSPO (arXiv 2602.05261, "Length-unbiased sequence policy optimization"): GSPO with each
+/// response weighed by its length, so that the same advantage pulls a long response's tokens as
+/// hard as a short one's; clipped at 2e-3 and 2.5e-3, as in the paper's section 5.1.
+inline luspo_objective luspo() { return {.surrogate = {.low = 2e-3, .high = 2.5e-3}}; }
 
 /// GMPO (Zhao et al. 2025): the geometric mean of ratios clipped at ±0.4 in log space.
 using gmpo = objective<group_normalized, geometric_clipped_ratio, unclipped, no_kl, sequence_mean>;
@@ -49,7 +50,7 @@ using gmpo = objective<group_normalized, geometric_clipped_ratio, unclipped, no_
 using cispo = objective<group_normalized, token_ratio, capped_score, no_kl, token_mean>;
 /// SAPO (Gao et al. 2025): a soft gate in place of the clip.
 using sapo = objective<group_normalized, token_ratio, soft_gate, no_kl, sequence_mean>;
-/// VESPO: a smooth weight of the response's ratio.
+/// VESPO (Shen et al. 2026): a smooth weight of the response's ratio.
 using vespo = objective<group_normalized, sequence_ratio, variational_score, no_kl, token_mean>;
 /// REINFORCE with the leave-one-out baseline (Ahmadian et al. 2024).
 using rloo = objective<leave_one_out, sequence_ratio, reinforce, no_kl, sequence_sum>;
@@ -80,7 +81,10 @@ using kl_cov = objective<group_normalized, token_ratio, covariance_penalized, no
 using dppo_tv = objective<group_normalized, token_ratio, total_variation_trust, no_kl, token_mean>;
 /// DPPO (Qi et al. 2026) with a trust region in binary divergence.
 using dppo_kl = objective<group_normalized, token_ratio, binary_kl_trust, no_kl, token_mean>;
-/// DRO: a quadratic pull towards the sampling policy.
+/// On-policy distillation by policy gradients (Gu et al. 2023, MiniLLM, as in TRL): the teacher's
+/// log-ratio as each token's advantage. `{.advantage = {.discount = …}}` looks further ahead.
+using policy_distillation = objective<teacher_log_ratio, token_ratio, clipped, no_kl, token_mean>;
+/// DRO (Richemond et al. 2024): a quadratic pull towards the sampling policy.
 using dro = objective<group_centred, token_ratio, direct_quadratic, no_kl, token_mean>;
 
 /// What the DeepSeek-R1 papers report: β for all stages, ε for the first RL stage of R1. An ε of 10

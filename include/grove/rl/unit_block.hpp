@@ -24,6 +24,7 @@ struct unit_block {
     std::span<T const> correction;                 ///< or empty
     std::span<std::uint8_t const> mask;            ///< or empty
     std::span<std::uint8_t const> selected;        ///< or empty
+    std::span<T const> kl;                         ///< or empty
     T response_log_ratio = T(0);                   ///< mean over the tokens that count
     index_t counted = 0;                           ///< tokens that count
     double weight = 0;
@@ -72,7 +73,8 @@ double largest(pack<T> x) {
 /// and what a law makes of them is discarded by `keep`.
 template <class Objective, class T>
 struct block_sums {
-    using number = dual<pack<T>, 1>;
+    /// Derivatives by log π, and by the divergence where it is a statistic of the policy.
+    using number = dual<pack<T>, Objective::whole_vocabulary ? 2 : 1>;
     static constexpr level unit = level::token;
 
     lane_sum<T> value, ratio, advantage, clipped_low, clipped_high, kl;
@@ -95,7 +97,7 @@ struct block_sums {
             ratio_deviation = math::max(ratio_deviation, keep(math::abs(r - one)));
         }
         pack<T> const all = token.log_probability.value + token.log_ratio.value +
-                            token.reference_log_probability.value + a +
+                            token.reference_log_probability.value + token.vocabulary_kl.value + a +
                             keep(term.value + term.derivative[0]);
         not_finite += all - all;
     }
@@ -115,13 +117,15 @@ struct block_sums {
 };
 
 /// Adds the terms that `objective` takes per token to `result`, and writes the derivative of the
-/// loss by each log-probability to `slope` (0 where a token does not count). False where a number
-/// that counts, or what became of it, is not finite.
+/// loss by each log-probability to `slope` (0 where a token does not count), that by each
+/// divergence over the vocabulary to `kl_slope`, which is null where there is none. False where a
+/// number that counts, or what became of it, is not finite.
 template <class Objective, class T>
-bool evaluate_block(Objective const& objective, unit_block<T> const& block, T* slope,
+bool evaluate_block(Objective const& objective, unit_block<T> const& block, T* slope, T* kl_slope,
                     evaluation& result) {
-    using number = dual<pack<T>, 1>;
-    bool const with_kl = !block.reference_log_probability.empty();
+    using number = typename block_sums<Objective, T>::number;
+    bool const with_reference = !block.reference_log_probability.empty();
+    bool const with_kl = Objective::whole_vocabulary ? kl_slope != nullptr : with_reference;
     pack<T> const zero(T(0)), negative_weight(static_cast<T>(-block.weight));
     number const beta(static_cast<T>(objective.kl_coefficient));
     block_sums<Objective, T> sums;
@@ -135,18 +139,25 @@ bool evaluate_block(Objective const& objective, unit_block<T> const& block, T* s
         };
         number const now = number::variable(load(block.log_probability), 0);
         unit_numbers<number> token{now, now - number(load(block.old_log_probability)),
-                                   with_kl ? load(block.reference_log_probability) : zero,
+                                   with_reference ? load(block.reference_log_probability) : zero,
                                    load(block.advantage)};
         token.response_log_ratio = number(block.response_log_ratio);
         if constexpr (Objective::selects)
             token.selected = number(block.load_flags(block.selected, T(0), i, count));
+        if constexpr (Objective::whole_vocabulary)
+            if (with_kl) token.vocabulary_kl = number::variable(load(block.kl), 1);
         unit_terms<number> const terms = rl::terms<level::token>(objective, token, with_kl);
         number surrogate = terms.surrogate;
         if (!block.correction.empty()) surrogate *= number(load(block.correction));
         number const term = surrogate - beta * terms.kl;
         sums.add(token, terms, term, counted);
-        pack<T> const derivative = negative_weight * term.derivative[0];
-        store_pack(pack<T>::select(counted, derivative, zero), slope + i, count);
+        auto const store = [&](T* target, pack<T> derivative) {
+            store_pack(pack<T>::select(counted, negative_weight * derivative, zero), target + i,
+                       count);
+        };
+        store(slope, term.derivative[0]);
+        if constexpr (Objective::whole_vocabulary)
+            if (with_kl) store(kl_slope, term.derivative[1]);
     });
     result.loss -= block.weight * sums.value.total();
     sums.merge_into(result.statistics, block.counted, with_kl);

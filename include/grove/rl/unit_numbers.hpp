@@ -18,6 +18,7 @@ struct unit_numbers {
     Number length = Number(1);              ///< |o| for a response, 1 for a token
     Number response_log_ratio = Number(0);  ///< mean log-ratio of the token's response
     Number selected = Number(0);            ///< 1 where the batch selects the token, else 0
+    Number vocabulary_kl = Number(0);       ///< KL(π ‖ π_ref) over the token's whole vocabulary
 };
 
 }  // namespace grove::inline GROVE_ISA::rl

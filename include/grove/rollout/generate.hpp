@@ -3,68 +3,14 @@
 /// Batched generation in which finished sequences make room for waiting ones.
 #pragma once
 
-#include <string_view>
+#include <bit>
+#include <map>
 
-#include "grove/nn/decoder.hpp"
-#include "grove/ops/token_statistics.hpp"
-#include "grove/rollout/kv_cache.hpp"
-#include "grove/rollout/sampler.hpp"
+#include "grove/core/trace.hpp"
+#include "grove/rollout/decode_step.hpp"
+#include "grove/rollout/generation_options.hpp"
 
 namespace grove::inline GROVE_ISA {
-
-/// Why a completion ended.
-enum class finish_reason {
-    end,     ///< an end token was drawn
-    stop,    ///< a stop sequence was completed
-    length,  ///< max_new_tokens or the model's positions were used up
-};
-inline std::string_view name(finish_reason reason) {
-    return reason == finish_reason::end ? "end" : reason == finish_reason::stop ? "stop" : "length";
-}
-
-/// What to continue, and the address of its random numbers.
-struct generation_request {
-    std::vector<std::int32_t> prompt;
-    random_key key;
-};
-
-/// A continuation. Log-probabilities are those of softmax(logits / temperature) over the kept
-/// tokens, from the function that the trainer uses.
-struct completion {
-    std::vector<std::int32_t> tokens;    ///< with the end token, without the prompt
-    std::vector<float> log_probability;  ///< [tokens]
-    kept_tokens kept;                    ///< per token where sampling truncates, else empty
-    finish_reason reason = finish_reason::length;
-    /// Where record_routing asks for it: the experts of the prompt's tokens and of all but the last
-    /// of these, which is not fed.
-    chosen_experts experts{};
-};
-
-/// Settings of generation.
-struct generation_options {
-    sampling_options sampling{};
-    index_t max_new_tokens = 64;
-    std::vector<std::int32_t> end_tokens{};
-    std::vector<std::vector<std::int32_t>> stop_sequences{};
-    index_t max_batch = 256;        ///< sequences at a time
-    index_t prefill_tokens = 8192;  ///< prompt tokens of one pass (at least one prompt is admitted)
-    bool record_routing = false;    ///< keep the chosen experts, for a trainer to replay
-    /// Latent attention keeps keys and values instead of latents: the association of
-    /// pass_options::expand_latents, with which a learner has the same bits.
-    bool expand_latents = false;
-
-    void validate() const {
-        sampling.validate();
-        require<configuration_error>(max_new_tokens > 0 && max_batch > 0 && prefill_tokens > 0,
-                                     "generation_options",
-                                     "expected positive max_new_tokens, max_batch and "
-                                     "prefill_tokens, got ",
-                                     max_new_tokens, ", ", max_batch, ", ", prefill_tokens);
-        for (auto const& stop : stop_sequences)
-            require<configuration_error>(!stop.empty(), "generation_options",
-                                         "expected stop sequences of at least one token, got none");
-    }
-};
 
 /// Generates with one model. A completion depends on the weights, its request and the sampling
 /// options alone: not on the batch, the other requests or the number of threads.
@@ -98,6 +44,9 @@ public:
         return results;
     }
 
+    /// How the passes of the last call were run.
+    generation_report const& report() const { return report_; }
+
 private:
     struct sequence {
         std::size_t request;
@@ -120,14 +69,29 @@ private:
         }
         index_t const slots = std::min(options_.max_batch, static_cast<index_t>(requests.size()));
         if (!cache_ || cache_->capacity() < longest || slots_ < slots) {
-            cache_.emplace(model_->backend(), model_->config(), std::max(slots, slots_),
+            cache_.emplace(model_->backend(), model_->config(), std::max(slots, slots_) + 1,
                            std::max(longest, cache_ ? cache_->capacity() : 0),
                            options_.expand_latents);
             slots_ = std::max(slots, slots_);
+            places_.clear();
         }
+        report_ = {0, 0, without_graphs()};
+        forget_moved();
         active_.clear();
         free_.clear();
         for (index_t slot = slots; slot-- > 0;) free_.push_back(slot);
+    }
+    /// Drops the recorded passes where weights or cache are no longer where they were.
+    void forget_moved() {
+        if constexpr (records_passes<B, T>) {
+            std::vector<void const*> places{cache_->keys(0).buffer().data()};
+            model_->visit([&](auto const& p) { places.push_back(p.value.buffer().data()); });
+            model_->visit_routers(
+                [&](auto const& r) { places.push_back(r.score_correction_bias.buffer().data()); });
+            if (places == places_) return;
+            steps_.clear();
+            places_ = std::move(places);
+        }
     }
     /// Gives free slots to waiting requests; returns the first that still waits.
     std::size_t admit(std::vector<generation_request> const& requests, std::size_t next) {
@@ -146,41 +110,78 @@ private:
     template <class OnToken>
     void step(std::vector<generation_request> const& requests, std::vector<completion>& results,
               OnToken& on_token) {
-        auto const logits = next_logits(results);
-        std::vector<T> const host = to_host(logits);
-        auto const vocabulary = static_cast<std::size_t>(logits.columns());
-        std::vector<std::int32_t> tokens;
-        kept_tokens kept;
-        if (options_.sampling.truncates() && options_.sampling.temperature > 0) kept.offsets = {0};
-        for (std::size_t i = 0; i < active_.size(); ++i) {
-            auto const request = active_[i].request;
-            auto const position = static_cast<std::uint32_t>(results[request].tokens.size());
-            std::span<T const> const row(host.data() + i * vocabulary, vocabulary);
-            tokens.push_back(
-                sampler_(row, requests[request].key.template uniform<double>(position)));
-            if (kept.all()) continue;
-            auto const set = sampler_.kept();
-            kept.tokens.insert(kept.tokens.end(), set.begin(), set.end());
-            kept.offsets.push_back(static_cast<std::int32_t>(kept.tokens.size()));
-        }
-        auto const log_probability = to_host(
-            token_statistics(logits, indices_from(model_->backend(), tokens),
-                             static_cast<T>(options_.sampling.recorded_temperature()), kept)[0]);
+        trace_range const range("grove: generate one token");
+        ++report_.passes;
+        std::vector<double> uniforms;
+        for (auto const& s : active_)
+            uniforms.push_back(requests[s.request].key.template uniform<double>(
+                static_cast<std::uint32_t>(results[s.request].tokens.size())));
+        draws<T> const drawn =
+            can_decode() ? decode(uniforms) : draw(next_logits(results), uniforms);
         std::vector<sequence> going_on;
         for (std::size_t i = 0; i < active_.size(); ++i) {
             auto& s = active_[i];
             auto& result = results[s.request];
-            append(result, tokens[i], static_cast<float>(log_probability[i]), kept, i);
+            append(result, drawn, i);
             bool const done = finished(result, s);
             on_token(s.request, static_cast<completion const&>(result));
             if (done) {
                 free_.push_back(s.slot);
             } else {
-                s.pending.assign(1, tokens[i]);
+                s.pending.assign(1, drawn.tokens[i]);
                 going_on.push_back(std::move(s));
             }
         }
         active_ = std::move(going_on);
+    }
+    /// Draws where the logits are, if the backend can: tokens and kept sets alone come back.
+    draws<T> draw(tensor<B, T> const& logits, std::vector<double> const& uniforms) {
+        if constexpr (draws_tokens<B, T>) {
+            B& b = logits.backend();
+            return draw_placed(logits, b.upload(std::span<double const>(uniforms)),
+                               options_.sampling)
+                .on_host(b, logits.rows());
+        } else {
+            return draw_on_host(logits, uniforms, sampler_);
+        }
+    }
+    /// Why this generator records no passes; empty where it does.
+    std::string_view without_graphs() const {
+        if constexpr (records_passes<B, T>) {
+            if (!options_.graphs) return "the options say so";
+            if (options_.record_routing) return "experts are recorded on the host";
+            if (!model_->backend().can_capture()) return "a default stream cannot be captured";
+            return {};
+        } else {
+            return "the backend has no graphs";
+        }
+    }
+    /// Whether the next pass is of one token each, and recorded.
+    bool can_decode() const {
+        return report_.without_graphs.empty() &&
+               std::all_of(active_.begin(), active_.end(),
+                           [](auto const& s) { return s.pending.size() == 1; });
+    }
+    /// The next pass as a graph for the next power of two of sequences.
+    draws<T> decode(std::vector<double> const& uniforms) {
+        if constexpr (records_passes<B, T>) {
+            std::vector<decode_entry> entries;
+            for (auto& s : active_) {
+                entries.push_back({s.pending[0], static_cast<std::int32_t>(s.length),
+                                   static_cast<std::int32_t>(s.slot), uniforms[entries.size()]});
+                ++s.length;
+            }
+            auto const rows = static_cast<index_t>(std::bit_ceil(entries.size()));
+            auto const step = steps_
+                                  .try_emplace(rows, *model_, *cache_, rows, slots_,
+                                               options_.sampling, options_.expand_latents)
+                                  .first;
+            auto y = step->second(entries);
+            report_.graph_launches += step->second.recorded();
+            return y;
+        } else {
+            return {};
+        }
     }
     /// Feeds the pending tokens; logits [active, vocabulary] of each sequence's last one.
     tensor<B, T> next_logits(std::vector<completion>& results);
@@ -199,10 +200,10 @@ private:
             }
         }
     }
-    static void append(completion& result, std::int32_t token, float log_probability,
-                       kept_tokens const& kept, std::size_t row) {
-        result.tokens.push_back(token);
-        result.log_probability.push_back(log_probability);
+    static void append(completion& result, draws<T> const& drawn, std::size_t row) {
+        result.tokens.push_back(drawn.tokens[row]);
+        result.log_probability.push_back(static_cast<float>(drawn.log_probability[row]));
+        auto const& kept = drawn.kept;
         if (kept.all()) return;
         if (result.kept.all()) result.kept.offsets = {0};
         result.kept.tokens.insert(result.kept.tokens.end(), kept.tokens.begin() + kept.offsets[row],
@@ -230,7 +231,12 @@ private:
     generation_options options_;
     sampler sampler_;
     std::optional<kv_cache<B, T>> cache_;
-    index_t slots_ = 0;
+    index_t slots_ = 0;  // behind them one that nobody reads
+    struct none {};
+    std::map<index_t, std::conditional_t<records_passes<B, T>, decode_step<B, T>, none>>
+        steps_;                        // by their rows
+    std::vector<void const*> places_;  // of what they read
+    generation_report report_;
     std::vector<sequence> active_;
     std::vector<index_t> free_;
 };

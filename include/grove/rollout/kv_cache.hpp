@@ -3,6 +3,9 @@
 /// Keys and values of earlier passes.
 #pragma once
 
+#include <array>
+#include <optional>
+
 #include "grove/nn/attention.hpp"
 #include "grove/nn/decoder_config.hpp"
 #include "grove/ops/create.hpp"
@@ -43,6 +46,22 @@ public:
     tensor<B, T>& keys(index_t layer) { return keys_[static_cast<std::size_t>(layer)]; }
     /// Not of latents.
     tensor<B, T>& values(index_t layer) { return values_[static_cast<std::size_t>(layer)]; }
+    /// Writes the keys and values of new tokens to these rows of a layer, of latents the keys
+    /// alone, and returns all keys and values of the layer. Throws shape_error for keys of other
+    /// columns than the cache was made for.
+    std::array<tensor<B, T>, 2> append(index_t layer, attention_shape const& shape,
+                                       tensor<B, T> const& k, tensor<B, T> const& v,
+                                       typename B::template buffer<std::int32_t> const& rows) {
+        B& b = k.backend();
+        auto& all = keys(layer);
+        require<shape_error>(k.columns() == all.columns(), "kv_cache", "expected keys of ",
+                             all.columns(), " columns, as the cache was made for, got ",
+                             k.columns());
+        b.write_rows(all.buffer(), k.buffer(), k.columns(), rows);
+        if (shape.values_in_keys) return {all, all};
+        b.write_rows(values(layer).buffer(), v.buffer(), v.columns(), rows);
+        return {all, values(layer)};
+    }
 
 private:
     index_t capacity_;
@@ -68,28 +87,65 @@ public:
         layout_.add(tokens, first, length + tokens);
         for (index_t i = 0; i < tokens; ++i)
             rows_.push_back(static_cast<std::int32_t>(first + length + i));
+        placed_.reset();
     }
     attention_layout const& layout() const { return layout_; }
 
     tensor<B, T> attend(index_t layer, attention_shape const& shape, tensor<B, T> const& q,
                         tensor<B, T> const& k, tensor<B, T> const& v) {
-        B& b = q.backend();
-        auto const rows = b.upload(std::span<std::int32_t const>(rows_));
-        auto& keys = cache_->keys(layer);
-        require<shape_error>(k.columns() == keys.columns(), "cached_keys", "expected keys of ",
-                             keys.columns(), " columns, as the cache was made for, got ",
-                             k.columns());
-        b.write_rows(keys.buffer(), k.buffer(), k.columns(), rows);
-        if (shape.values_in_keys) return attention(shape, q, keys, keys, layout_);
-        auto& values = cache_->values(layer);
-        b.write_rows(values.buffer(), v.buffer(), v.columns(), rows);
+        if (!placed_) place(q.backend());
+        auto const [keys, values] = cache_->append(layer, shape, k, v, placed_->rows);
+        if constexpr (has_attention<B, T>) {
+            return attention(shape, q, keys, values, placed_->layout);
+        } else {
+            return attention(shape, q, keys, values, layout_);
+        }
+    }
+
+private:
+    struct placed {
+        placed_layout<B> layout;
+        typename B::template buffer<std::int32_t> rows;
+    };
+    /// All indices of the pass in one upload.
+    void place(B& b) {
+        auto all = layout_.offsets;
+        for (auto const* part : {&layout_.key_first, &layout_.key_counts, &rows_})
+            all.insert(all.end(), part->begin(), part->end());
+        auto const whole = b.upload(std::span<std::int32_t const>(all));
+        index_t const n = layout_.sequences(), first = n + 1;
+        placed_ = {
+            {b.slice(whole, 0, first), b.slice(whole, first, n), b.slice(whole, first + n, n)},
+            b.slice(whole, first + 2 * n, layout_.tokens())};
+    }
+
+    kv_cache<B, T>* cache_;
+    attention_layout layout_;
+    std::vector<std::int32_t> rows_;
+    std::optional<placed> placed_;
+};
+
+/// The key source of a pass whose every index is on the backend, as a captured one must be: `rows`
+/// [tokens] are where the new tokens go.
+template <class B, class T>
+class placed_keys {
+public:
+    static constexpr bool fresh = false;
+
+    placed_keys(kv_cache<B, T>& cache, placed_layout<B> layout,
+                typename B::template buffer<std::int32_t> rows)
+        : cache_(&cache), layout_(std::move(layout)), rows_(std::move(rows)) {}
+
+    tensor<B, T> attend(index_t layer, attention_shape const& shape, tensor<B, T> const& q,
+                        tensor<B, T> const& k, tensor<B, T> const& v) {
+        auto const [keys, values] = cache_->append(layer, shape, k, v, rows_);
         return attention(shape, q, keys, values, layout_);
     }
 
 private:
     kv_cache<B, T>* cache_;
-    attention_layout layout_;
-    std::vector<std::int32_t> rows_;
+    placed_layout<B> layout_;
+    typename B::template buffer<std::int32_t> rows_;
 };
 
 }  // namespace grove::inline GROVE_ISA

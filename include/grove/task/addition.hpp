@@ -73,7 +73,7 @@ struct addition {
     }
 
     /// An answer by someone who has not tried: any number between the smallest and the largest sum.
-    std::string guess(random_sequence& random) const {
+    std::string guess(problem const& /*given*/, random_sequence& random) const {
         validate();
         return std::to_string(random.integer(terms * smallest_term(), terms * largest_term()));
     }

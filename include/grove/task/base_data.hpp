@@ -24,7 +24,7 @@ template <class Task>
 concept worked_task = task<Task> && requires(Task const& t, problem const& given,
                                              random_sequence& random, double slip_rate) {
     { t.worked(given, random, slip_rate) } -> std::same_as<worked_solution>;
-    { t.guess(random) } -> std::same_as<std::string>;
+    { t.guess(given, random) } -> std::same_as<std::string>;
 };
 
 /// How often the base data does what. The three shares sum to 1.
@@ -89,7 +89,7 @@ private:
         std::string const think =
             choice < mixture_.worked + mixture_.empty_think ? "<think></think>" : "";
         return think + "<answer>" +
-               (is_guess ? problems_.generator().guess(random) : given.answer) + "</answer>";
+               (is_guess ? problems_.generator().guess(given, random) : given.answer) + "</answer>";
     }
 
     problem_set<Task> problems_;

@@ -42,13 +42,38 @@ struct countdown {
         std::ranges::sort(operands, {}, &operand::value);
         std::string list;
         for (auto const& number : operands) list += (list.empty() ? "" : ",") + number.text;
-        while (operands.size() > 2) {
-            operand joined = combine(take(operands, random), take(operands, random), random);
-            joined.text = '(' + joined.text + ')';
-            operands.push_back(std::move(joined));
-        }
-        operand const target = combine(operands[0], operands[1], random);
+        operand const target = join(std::move(operands), random);
         return {list + ';' + std::to_string(target.value), target.text};
+    }
+
+    /// A search: up to `most_misses` expressions of the numbers that do not give the target, each
+    /// worked two numbers at a time, and then the answer. For `3,7,25;100`:
+    /// `7-3=4;25+4=29;7-3=4;4*25=100;`. With probability `slip_rate` a miss is taken for a hit: its
+    /// last step then claims the target, and the answer is wrong. Throws value_error for an answer
+    /// that is no expression.
+    worked_solution worked(problem const& given, random_sequence& random, double slip_rate,
+                           int most_misses = 3) const {
+        validate();
+        auto const solution = expression_of(given);
+        worked_solution written;
+        auto const misses = random.integer(0, most_misses);
+        for (std::int64_t i = 0; i < misses; ++i) {
+            operand const attempt = join(operands_of(solution), random);
+            bool const hits = attempt.value == solution.value.numerator;
+            bool const slips = !hits && random.uniform() < slip_rate;
+            written.steps +=
+                steps_of(attempt.text, slips ? solution.value.numerator : attempt.value);
+            if (hits || slips) return {written.steps, attempt.text};
+        }
+        written.steps += steps_of(given.answer, solution.value.numerator);
+        written.answer = given.answer;
+        return written;
+    }
+    /// An answer by someone who has not tried: any expression of the numbers. Throws value_error
+    /// for an answer that is no expression.
+    std::string guess(problem const& given, random_sequence& random) const {
+        validate();
+        return join(operands_of(expression_of(given)), random).text;
     }
 
 private:
@@ -57,6 +82,40 @@ private:
         std::string text;
     };
 
+    static evaluated_expression expression_of(problem const& given) {
+        auto solution = evaluate_expression(given.answer);
+        require<value_error>(solution.has_value(), "countdown",
+                             "expected an expression as answer, got \"", given.answer, '"');
+        return *std::move(solution);
+    }
+    static std::vector<operand> operands_of(evaluated_expression const& solution) {
+        std::vector<operand> operands;
+        for (auto const value : solution.numbers)
+            operands.push_back({value, std::to_string(value)});
+        return operands;
+    }
+    /// `7-3=4;4*25=100;` for `(7-3)*25`: the innermost parentheses first. The last result is
+    /// written as told.
+    static std::string steps_of(std::string text, std::int64_t result) {
+        std::string steps;
+        for (auto open = text.rfind('('); open != text.npos; open = text.rfind('(')) {
+            auto const close = text.find(')', open);
+            std::string const inner = text.substr(open + 1, close - open - 1);
+            auto const value = std::to_string(evaluate_expression(inner)->value.numerator);
+            steps += inner + '=' + value + ';';
+            text.replace(open, close - open + 1, value);
+        }
+        return steps + text + '=' + std::to_string(result) + ';';
+    }
+    /// All operands joined, two at a time.
+    operand join(std::vector<operand> operands, random_sequence& random) const {
+        while (operands.size() > 2) {
+            operand joined = combine(take(operands, random), take(operands, random), random);
+            joined.text = '(' + joined.text + ')';
+            operands.push_back(std::move(joined));
+        }
+        return combine(operands[0], operands[1], random);
+    }
     static operand take(std::vector<operand>& operands, random_sequence& random) {
         auto const last = static_cast<std::int64_t>(operands.size()) - 1;
         auto const chosen = static_cast<std::ptrdiff_t>(random.integer(0, last));

@@ -1,21 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /// @file
-/// What a run of GRPO is told: its problems and its settings.
+/// What a run of GRPO is told.
 #pragma once
 
 #include <cstdint>
-#include <string>
 
 #include "grove/rollout/generate.hpp"
 #include "grove/train/supervised.hpp"
 
 namespace grove::inline GROVE_ISA {
-
-/// A question as the policy sees it, and what its answers are judged by.
-struct rollout_problem {
-    std::string prompt;
-    std::string reference;
-};
 
 /// Settings of a GRPO run.
 struct grpo_options {

@@ -9,11 +9,10 @@
 #include <memory>
 #include <optional>
 
-#include "grove/reward/reward.hpp"
-#include "grove/text/tokenizer.hpp"
-#include "grove/train/data_cursor.hpp"
+#include "grove/core/trace.hpp"
 #include "grove/train/grpo_options.hpp"
 #include "grove/train/grpo_report.hpp"
+#include "grove/train/sample_rollout.hpp"
 #include "grove/train/state.hpp"
 
 namespace grove::inline GROVE_ISA {
@@ -52,6 +51,11 @@ public:
         }
     }
 
+    /// The composition in use, whose coefficients a controller may change between steps; whether
+    /// there is a divergence at all was settled in the constructor. A controller is not part of a
+    /// checkpoint.
+    Objective& objective() { return objective_; }
+
     /// Steps completed.
     index_t step_number() const { return step_; }
     /// Updates completed over all steps, also those that found nothing to learn.
@@ -88,11 +92,16 @@ public:
         require<value_error>(!rollout_, "grpo_trainer::collect",
                              "expected a rollout that was learned from, got one with ",
                              pending_updates(), " pending updates");
+        trace_range const range("grove: collect a rollout");
         clock const start;
         data_cursor cursor = cursor_;
-        scored_rollout<T> rollout = sample(problems, tokens, cursor);
+        auto rollout = sample_rollout(engine_, options_.seed, options_.prompts_per_step,
+                                      options_.group_size, problems, tokens, cursor);
         double const sampling_seconds = start.seconds();
-        score(rollout, rule);
+        score_completions(rollout, rule);
+        rollout.advantage = rl::advantages(
+            objective_.advantage, rollout.rewards(),
+            rl::equal_groups(options_.prompts_per_step, options_.group_size), rollout.scored());
         cursor_ = cursor;
         rollout_ = std::move(rollout);
         record_ = {};
@@ -106,6 +115,7 @@ public:
     std::optional<grpo_report> update() {
         require<value_error>(rollout_.has_value(), "grpo_trainer::update",
                              "expected a rollout to learn from, got none; call collect first");
+        trace_range const range("grove: update");
         clock const start;
         step_record record = record_;
         learn(record);
@@ -189,50 +199,10 @@ private:
         return static_cast<std::size_t>(options_.prompts_per_step * options_.group_size);
     }
 
-    template <class Problems, class Tokenizer>
-    scored_rollout<T> sample(Problems const& problems, Tokenizer const& tokens,
-                             data_cursor& cursor) {
-        scored_rollout<T> rollout;
-        std::vector<generation_request> requests;
-        for (index_t p = 0; p < options_.prompts_per_step; ++p) {
-            auto const [index, visit] = cursor.next();
-            random_key key{options_.seed, random_stream::rollout, static_cast<std::uint32_t>(visit),
-                           static_cast<std::uint32_t>(index), 0};
-            rollout_problem const problem = problems(index);
-            auto const prompt = tokens.encode(problem.prompt);
-            for (index_t s = 0; s < options_.group_size; ++s) {
-                key.sample = static_cast<std::uint32_t>(s);
-                requests.push_back({prompt, key});
-                rollout.completions.push_back({problem.prompt, {}, problem.reference});
-            }
-        }
-        auto results = engine_(requests);
-        for (std::size_t i = 0; i < results.size(); ++i) {
-            auto& c = rollout.completions[i];
-            c.text = tokens.decode(results[i].tokens, shown_specials::tags);
-            c.reason = results[i].reason;
-            c.length = std::ssize(results[i].tokens);
-            rollout.log_probability.push_back(std::move(results[i].log_probability));
-            rollout.responses.push_back({requests[i].prompt, std::move(results[i].tokens),
-                                         std::move(results[i].kept),
-                                         std::move(results[i].experts)});
-        }
-        return rollout;
-    }
-    template <class Reward>
-    void score(scored_rollout<T>& rollout, Reward const& rule) const {
-        for (auto& c : rollout.completions) {
-            auto const value = rule(c.prompt, c.text, c.reference);
-            c.scored = value.has_value();
-            c.reward = value.value_or(0.0f);
-        }
-        auto const groups = rl::equal_groups(options_.prompts_per_step, options_.group_size);
-        rollout.advantage =
-            rl::advantages(objective_.advantage, rollout.rewards(), groups, rollout.scored());
-    }
+    bool rewards_entropy() const { return objective_.entropy_coefficient != 0; }
 
     /// The update on the next mini-batch. A response with advantage 0 has no gradient unless a KL
-    /// term pulls at it.
+    /// term or its entropy pulls at it.
     void learn(step_record& record) {
         forget_gradients();
         std::size_t const share =
@@ -244,17 +214,17 @@ private:
         for (std::size_t i = first; i < first + share; ++i) {
             ++all.sequences;
             all.tokens += std::ssize(rollout_->responses[i].tokens);
-            if (rollout_->advantage[i] == T(0) && !reference_) continue;
+            if (rollout_->advantage[i] == T(0) && !reference_ && !rewards_entropy()) continue;
             chosen.push_back(i);
             responses.push_back(rollout_->responses[i]);
         }
         record.learning_rate = schedule_(optimizer_.steps());
         if (responses.empty()) return;  // every group agrees with itself
         double const temperature = options_.generation.sampling.recorded_temperature();
-        auto policy = rl::differentiable<T>(
-            model_->backend(),
-            language_forward<B, T>(*model_, temperature, options_.learning.balance, &loads_,
-                                   options_.learning.pass));
+        language_forward<B, T> forward(*model_, temperature, options_.learning.balance, &loads_,
+                                       options_.learning.pass);
+        if (Objective::whole_vocabulary && reference_) forward.with_reference(*reference_);
+        auto policy = rl::differentiable<T>(model_->backend(), forward);
         auto const cuts = micro_batches(responses, options_.learning.micro_batch_tokens);
         for (std::size_t c = 0; c + 1 < cuts.size(); ++c) {
             auto batch =
@@ -282,7 +252,7 @@ private:
             old.insert(old.end(), lp.begin(), lp.end());
             advantage.push_back(rollout_->advantage[chosen[i]]);
         }
-        if (reference_) {
+        if (reference_ && !Objective::whole_vocabulary) {
             language_batch own = batch;
             own.experts.clear();  // the policy's; the reference chooses for itself
             reference =
@@ -291,13 +261,15 @@ private:
                             model_->backend(), own)
                             .log_probability);
         }
-        auto const now = policy.evaluate(batch, rl::statistics_request{.entropy = true});
+        auto request = rl::request_of(objective_);
+        request.entropy = true;  // for the record
+        auto const now = policy.evaluate(batch, request);
         rl::token_statistics<T> gradient;
-        gradient.log_probability.resize(old.size());
-        rl::token_batch<T> const tokens{now.log_probability, old,           reference,
-                                        advantage,           batch.offsets, {}};
-        record.evaluation +=
-            rl::evaluate(objective_, tokens, all, std::span<T>(gradient.log_probability));
+        rl::token_batch<T> const tokens{.old_log_probability = old,
+                                        .reference_log_probability = reference,
+                                        .advantage = advantage,
+                                        .offsets = batch.offsets};
+        record.evaluation += rl::evaluate(objective_, tokens, all, now, gradient);
         policy.backward(gradient);
         for (T h : now.entropy) record.entropy += static_cast<double>(h);
         if (update_ > 0) return;

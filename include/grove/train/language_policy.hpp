@@ -3,6 +3,7 @@
 /// A decoder as a policy: log-probabilities of responses, and gradients for them.
 #pragma once
 
+#include "grove/distill/divergence.hpp"
 #include "grove/nn/decoder.hpp"
 #include "grove/ops/lm_head.hpp"
 #include "grove/rl/differentiable.hpp"
@@ -72,8 +73,33 @@ struct language_batch {
 /// Tokens that each expert got, per mixture-of-experts layer.
 using expert_loads = std::vector<std::vector<double>>;
 
+/// Adds what a pass has routed.
+template <class Routings>
+void add_loads(expert_loads& all, Routings const& routings) {
+    all.resize(routings.size());
+    for (std::size_t layer = 0; layer < routings.size(); ++layer) {
+        auto const offsets = to_host(routings[layer].offsets);
+        auto& loads = all[layer];
+        loads.resize(offsets.size() - 1);
+        for (std::size_t e = 0; e < loads.size(); ++e) loads[e] += offsets[e + 1] - offsets[e];
+    }
+}
+/// The balance losses that a pass has kept, times `weight`; empty where it has none.
+template <class Routings>
+auto balance_loss(Routings const& routings, double weight) {
+    using tensor_type = decltype(routings.front().balance);
+    using T = typename tensor_type::value_type;
+    tensor_type sum;
+    for (auto const& routing : routings) {
+        auto const loss = affine(routing.balance, static_cast<T>(weight));
+        sum = sum.empty() ? loss : sum + loss;
+    }
+    return sum;
+}
+
 /// forward(on, language_batch) of a decoder: log-probability and entropy of every response token at
-/// the temperature it was sampled with. Called with the backend it acts; with a tape it learns.
+/// the temperature it was sampled with, and its value where there is a critic. Called with the
+/// backend it acts; with a tape it learns.
 template <class B, class T>
 class language_forward {
 public:
@@ -88,19 +114,53 @@ public:
           loads_(loads),
           options_(options) {}
 
+    /// Gives values as well: `head` [hidden, 1] of the state before each response token, of this
+    /// decoder or of one that is the critic's own.
+    language_forward& with_values(linear<B, T> const& head, decoder<B, T> const* critic = nullptr) {
+        value_head_ = &head;
+        critic_ = critic;
+        return *this;
+    }
+    /// Gives KL(π ‖ π_ref) over the vocabulary as well, both at the temperature. The reference does
+    /// not learn, and chooses its own experts.
+    language_forward& with_reference(decoder<B, T> const& reference) {
+        reference_ = &reference;
+        return *this;
+    }
     template <class On>
     rl::policy_tensors<On, T> operator()(On& on, language_batch const& batch) const;
 
 private:
-    template <class Routings>
-    void count(Routings const& routings) const {
-        loads_->resize(routings.size());
-        for (std::size_t layer = 0; layer < routings.size(); ++layer) {
-            auto const offsets = to_host(routings[layer].offsets);
-            auto& loads = (*loads_)[layer];
-            loads.resize(offsets.size() - 1);
-            for (std::size_t e = 0; e < loads.size(); ++e) loads[e] += offsets[e + 1] - offsets[e];
+    /// Log-probability, entropy and, with a reference, the divergence from it.
+    template <class On>
+    rl::policy_tensors<On, T> statistics(language_batch const& batch,
+                                         tensor<On, T> const& hidden) const {
+        auto const logits_of = [](decoder<B, T> const* model) {
+            return [model](auto const& x) { return model->logits(x); };
+        };
+        head_options<T> const options{static_cast<T>(temperature_), batch.kept};
+        if (reference_ == nullptr) {
+            auto y = lm_head(hidden, logits_of(model_), batch.targets, options);
+            return {y[0], y[1]};
         }
+        B& b = model_->backend();
+        fresh_keys keys{batch.inputs.layout};
+        auto const states = reference_->forward(b, batch.inputs, keys).hidden;
+        head_teacher const teacher{gather_rows(states, indices_from(b, batch.rows)),
+                                   logits_of(reference_)};
+        auto y = lm_head(hidden, logits_of(model_), batch.targets, teacher, distill::reverse_kl{},
+                         options);
+        return {.log_probability = y[0], .entropy = y[1], .kl = y[2]};
+    }
+    /// Values from the decoder's states, or from the critic's.
+    template <class On>
+    tensor<On, T> values(On& on, language_batch const& batch, index_tensor<On> const& rows,
+                         tensor<On, T> hidden) const {
+        if (critic_ != nullptr) {
+            fresh_keys keys{batch.inputs.layout};
+            hidden = gather_rows(critic_->forward(on, batch.inputs, keys, options_).hidden, rows);
+        }
+        return (*value_head_)(hidden).reshape({batch.tokens()});
     }
 
     decoder<B, T> const* model_;
@@ -108,6 +168,9 @@ private:
     double balance_;
     expert_loads* loads_;
     pass_options options_;
+    linear<B, T> const* value_head_ = nullptr;
+    decoder<B, T> const* critic_ = nullptr;  // none: the model
+    decoder<B, T> const* reference_ = nullptr;
 };
 
 /// Applies update_expert_bias to every router of a model, and clears the loads.
@@ -151,19 +214,13 @@ rl::policy_tensors<On, T> language_forward<B, T>::operator()(On& on,
     options.balance = balanced;
     if (!batch.experts.empty()) options.replay = &batch.experts;
     auto output = model_->forward(on, batch.inputs, keys, options);
-    auto const hidden = gather_rows(output.hidden, indices_from(on, batch.rows));
-    auto const* model = model_;
-    auto y = lm_head(hidden, [model](auto const& x) { return model->logits(x); }, batch.targets,
-                     {static_cast<T>(temperature_), batch.kept});
-    rl::policy_tensors<On, T> result{y[0], y[1]};
-    if (balanced) {
-        T const weight = static_cast<T>(balance_ * batch.auxiliary_weight);
-        for (auto const& routing : output.routings) {
-            auto const loss = affine(routing.balance, weight);
-            result.auxiliary = result.auxiliary.empty() ? loss : result.auxiliary + loss;
-        }
-    }
-    if (learning && loads_ != nullptr) count(output.routings);
+    auto const rows = indices_from(on, batch.rows);
+    auto const hidden = gather_rows(output.hidden, rows);
+    rl::policy_tensors<On, T> result = statistics(batch, hidden);
+    if (balanced)
+        result.auxiliary = balance_loss(output.routings, balance_ * batch.auxiliary_weight);
+    if (learning && loads_ != nullptr) add_loads(*loads_, output.routings);
+    if (value_head_ != nullptr) result.value = values(on, batch, rows, hidden);
     return result;
 }
 

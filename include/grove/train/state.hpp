@@ -1,40 +1,42 @@
 // SPDX-License-Identifier: Apache-2.0
 /// @file
-/// Models and optimizers in checkpoints, bit for bit. `Writer` and `Reader` are checkpoint_writer
+/// Models and optimizers in checkpoints, bit for bit. A model is any class template over a backend
+/// and a number type that offers `visit`. `Writer` and `Reader` are checkpoint_writer
 /// and checkpoint_reader (io/checkpoint.hpp) or anything with their put and get.
 #pragma once
 
 #include "grove/io/crc32c.hpp"
-#include "grove/nn/decoder.hpp"
 #include "grove/optim/adamw.hpp"
 
 namespace grove::inline GROVE_ISA {
 
 namespace detail {
-/// Calls f(name, tensor&) for everything that makes up a decoder's state.
-template <class B, class T, class Visit>
-void visit_state(decoder<B, T>& model, std::string const& prefix, Visit&& f) {
+/// Calls f(name, tensor&) for everything that makes up a model's state.
+template <class Model, class Visit>
+void visit_state(Model& model, std::string const& prefix, Visit&& f) {
     model.visit([&](auto& p) { f(prefix + p.name, p.value); });
     int layer = 0;
-    model.visit_routers([&](auto& router) {
+    auto const visit_router = [&](auto& router) {
         f(prefix + "router." + std::to_string(layer++) + ".score_correction_bias",
           router.score_correction_bias);
-    });
+    };
+    if constexpr (requires { model.visit_routers(visit_router); })
+        model.visit_routers(visit_router);
 }
 }  // namespace detail
 
 /// Writes weights and expert biases under `prefix`.
-template <class Writer, class B, class T>
-void save_model(Writer& file, std::string const& prefix, decoder<B, T>& model) {
+template <class Writer, template <class...> class Model, class B, class T, class... More>
+void save_model(Writer& file, std::string const& prefix, Model<B, T, More...>& model) {
     detail::visit_state(model, prefix, [&](std::string const& name, tensor<B, T>& x) {
         file.put(name, to_host(x), x.extents());
     });
 }
 /// Reads the tensors that save_model wrote for a model like `model`, which it leaves as it is;
 /// throws io_error, naming the section, where one is missing, damaged or of another shape.
-template <class Reader, class B, class T>
+template <class Reader, template <class...> class Model, class B, class T, class... More>
 std::vector<tensor<B, T>> read_model(Reader const& file, std::string const& prefix,
-                                     decoder<B, T>& model) {
+                                     Model<B, T, More...>& model) {
     std::vector<tensor<B, T>> values;
     detail::visit_state(model, prefix, [&](std::string const& name, tensor<B, T>& x) {
         std::vector<T> elements(static_cast<std::size_t>(x.size()));
@@ -44,20 +46,20 @@ std::vector<tensor<B, T>> read_model(Reader const& file, std::string const& pref
     return values;
 }
 /// Gives a model the tensors that read_model returned for it.
-template <class B, class T>
-void restore_model(decoder<B, T>& model, std::vector<tensor<B, T>> const& values) {
+template <template <class...> class Model, class B, class T, class... More>
+void restore_model(Model<B, T, More...>& model, std::vector<tensor<B, T>> const& values) {
     std::size_t i = 0;
     detail::visit_state(model, "", [&](std::string const&, tensor<B, T>& x) { x = values[i++]; });
 }
 /// read_model and restore_model: where it throws, the model is as it was.
-template <class Reader, class B, class T>
-void load_model(Reader const& file, std::string const& prefix, decoder<B, T>& model) {
+template <class Reader, class Model>
+void load_model(Reader const& file, std::string const& prefix, Model& model) {
     restore_model(model, read_model(file, prefix, model));
 }
 
 /// CRC-32C of all weights and expert biases: equal for equal bits, so that runs can be compared.
-template <class B, class T>
-std::uint32_t digest(decoder<B, T>& model) {
+template <template <class...> class Model, class B, class T, class... More>
+std::uint32_t digest(Model<B, T, More...>& model) {
     std::uint32_t sum = 0;
     detail::visit_state(model, "", [&](std::string const&, tensor<B, T>& x) {
         std::vector<T> const elements = to_host(x);
@@ -84,9 +86,9 @@ struct optimizer_state {
     std::vector<std::array<tensor<B, T>, 2>> moments;
 };
 /// Reads what save_optimizer wrote for an optimizer of `model`; throws as read_model does.
-template <class Reader, class B, class T>
+template <class Reader, template <class...> class Model, class B, class T, class... More>
 optimizer_state<B, T> read_optimizer(Reader const& file, std::string const& prefix,
-                                     decoder<B, T>& model) {
+                                     Model<B, T, More...>& model) {
     optimizer_state<B, T> state{file.template get_value<std::int64_t>(prefix + "steps"), {}};
     if (state.steps == 0) return state;
     model.visit([&](auto& p) {
@@ -102,9 +104,9 @@ optimizer_state<B, T> read_optimizer(Reader const& file, std::string const& pref
 }
 /// Makes an optimizer of `model` the one that save_optimizer wrote; where it throws, it is as it
 /// was.
-template <class Reader, class B, class T>
+template <class Reader, class B, class T, class Model>
 void load_optimizer(Reader const& file, std::string const& prefix, adamw<B, T>& optimizer,
-                    decoder<B, T>& model) {
+                    Model& model) {
     auto state = read_optimizer(file, prefix, model);
     optimizer.restore(state.steps, std::move(state.moments));
 }

@@ -3,6 +3,7 @@
 /// Supervised fine-tuning: maximum likelihood of given responses.
 #pragma once
 
+#include "grove/core/trace.hpp"
 #include "grove/optim/adamw.hpp"
 #include "grove/train/language_policy.hpp"
 
@@ -46,6 +47,7 @@ private:
 template <class B, class T>
 supervised_report supervised_trainer<B, T>::step(std::vector<response> const& responses,
                                                  double rate) {
+    trace_range const range("grove: supervised step");
     require<value_error>(!responses.empty(), "supervised_trainer",
                          "expected at least one response, got none");
     supervised_report report;

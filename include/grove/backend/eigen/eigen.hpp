@@ -120,7 +120,7 @@ public:
             return view(b.data() + s * p.k * p.n, p.k, p.n, p.transpose_b);
         };
         if (p.batch == 1) {
-            product(view_a(0), view_b(0), p.m, p.n, p.k, c.data());
+            product(view_a(0), view_b(0), p.m, p.n, p.k, c.data(), false);
         } else {
             arena_.parallel(p.batch, 1, [&](index_t begin, index_t end) {
                 for (index_t s = begin; s < end; ++s)
@@ -129,6 +129,13 @@ public:
             });
         }
         return c;
+    }
+    /// An element of C goes on as the chain that `matmul` is.
+    template <class T>
+    void matmul_add(product_shape const& p, buffer<T> const& a, buffer<T> const& b, buffer<T>& c) {
+        require<shape_error>(p.batch == 1, "matmul_add", "expected one product, got ", p.batch);
+        product(view(a.data(), p.m, p.k, p.transpose_a), view(b.data(), p.k, p.n, p.transpose_b),
+                p.m, p.n, p.k, c.data(), true);
     }
     template <class T>
     buffer<T> strided_read(buffer<T> const& x, strided_view const& view) {
@@ -424,7 +431,10 @@ private:
     }
     template <class T>
     void product(detail::matrix_view<T> a, detail::matrix_view<T> b, index_t m, index_t n,
-                 index_t k, T* c) {
+                 index_t k, T* c, bool accumulate) {
+        // A column is a row of the transpose, whose numbers follow each other.
+        if (n == 1 && m > 1 && a.row_stride == 1)
+            return product(b.transposed(), a.transposed(), 1, m, k, c, accumulate);
         // The longer side is shared out, in whole panels or blocks of rows.
         bool const by_columns = n > m;
         index_t const unit = by_columns ? detail::panel_columns<T> : detail::tile_rows;
@@ -433,9 +443,9 @@ private:
         arena_.parallel(units, grain, [&](index_t begin, index_t end) {
             index_t const first = begin * unit, count = std::min(size, end * unit) - first;
             if (by_columns) {
-                detail::multiply(a, b.from(0, first), m, count, k, c + first, n, false);
+                detail::multiply(a, b.from(0, first), m, count, k, c + first, n, accumulate);
             } else {
-                detail::multiply(a.from(first, 0), b, count, n, k, c + first * n, n, false);
+                detail::multiply(a.from(first, 0), b, count, n, k, c + first * n, n, accumulate);
             }
         });
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /// @file
-/// Where Thrust runs: memory, transfers and an execution policy. Two systems of the host; one of a
-/// device is one more class.
+/// Where Thrust runs: memory, transfers and an execution policy. Here the calling thread; oneTBB's
+/// threads (thrust/tbb.hpp) and a CUDA device are one more class each.
 ///
 /// Algorithms are always given a policy, so that Thrust's configured device system is never used.
 /// Without nvcc it is set to the host's here, because its default, CUDA, needs nvcc.
@@ -11,9 +11,7 @@
 #define THRUST_DEVICE_SYSTEM THRUST_DEVICE_SYSTEM_CPP
 #endif
 
-#include <oneapi/tbb/task_arena.h>
 #include <thrust/system/cpp/execution_policy.h>
-#include <thrust/system/tbb/execution_policy.h>
 
 #include <algorithm>
 #include <concepts>
@@ -57,25 +55,6 @@ public:
     auto run(Work const& work) {
         return work(thrust::cpp::par);
     }
-};
-
-/// Thrust on oneTBB's threads.
-class thrust_tbb : public host_memory {
-public:
-    /// `threads` = 0 takes all that the machine has.
-    explicit thrust_tbb(int threads = 0)
-        : arena_(threads > 0 ? threads : int{oneapi::tbb::task_arena::automatic}) {}
-
-    static std::string name() { return "oneTBB"; }
-    int threads() const { return arena_.max_concurrency(); }
-
-    template <class Work>
-    auto run(Work const& work) {
-        return arena_.execute([&] { return work(thrust::tbb::par); });
-    }
-
-private:
-    oneapi::tbb::task_arena arena_;
 };
 
 }  // namespace grove::inline GROVE_ISA

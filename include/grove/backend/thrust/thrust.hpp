@@ -36,7 +36,7 @@ namespace grove::inline GROVE_ISA {
 
 /// Thrust on `System`, nothing fused. Checks of indices and offsets read their verdict back.
 /// @code
-/// grove::thrust_backend<grove::thrust_tbb> backend(/*threads*/ 4);
+/// grove::thrust_backend<grove::thrust_tbb> backend(/*threads*/ 4);  // with thrust/tbb.hpp
 /// @endcode
 template <thrust_system System>
 class thrust_backend {

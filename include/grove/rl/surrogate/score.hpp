@@ -58,7 +58,8 @@ struct clipped_score {
     }
 };
 
-/// sg(φ(w))·A·log π with φ(w) = exp(λ + k·log w − λ·w) of the response's ratio w (VESPO): a smooth
+/// sg(φ(w))·A·log π with φ(w) = exp(λ + k·log w − λ·w) of the response's ratio w (Shen et
+/// al. 2026, VESPO; powers and decays are TRL's): a smooth
 /// weight, 1 at w = 1, that dies away on both sides faster than any clip. It takes sequence_ratio.
 struct variational_score {
     static constexpr level ratio_unit = level::sequence;
@@ -84,8 +85,8 @@ struct variational_score {
     }
 };
 
-/// A·log π − (β / 2)·(log r)² (DRO, as in verl): a pull back to the sampling policy in place of a
-/// clip.
+/// A·log π − (β / 2)·(log r)² (Richemond et al. 2024, DRO; Kimi Team 2025): a pull back to the
+/// sampling policy in place of a clip.
 struct direct_quadratic {
     double beta = 0.1;  ///< ≥ 0
 
