@@ -52,10 +52,44 @@ bool rows_alone(cuda_backend& b, index_t all, index_t n, index_t k, bool transpo
 }  // namespace
 
 TEST_CASE("cuda: a product's row has the same bits alone and among 1024") {
-    cuda_backend b;
-    for (auto [n, k] : std::vector<std::pair<index_t, index_t>>{
-             {1024, 512}, {896, 4864}, {4864, 896}, {256, 256}, {8192, 512}, {37, 20}, {1, 512}})
-        for (bool transposed : {false, true}) CHECK(rows_alone(b, 1024, n, k, transposed));
+    for (auto precision :
+         {product_precision::float32, product_precision::tf32, product_precision::bf16}) {
+        CAPTURE(static_cast<int>(precision));
+        cuda_backend b({.precision = precision});
+        for (auto [n, k] : std::vector<std::pair<index_t, index_t>>{{1024, 512},
+                                                                    {896, 4864},
+                                                                    {4864, 896},
+                                                                    {256, 256},
+                                                                    {8192, 512},
+                                                                    {37, 20},
+                                                                    {1, 512}})
+            for (bool transposed : {false, true}) CHECK(rows_alone(b, 1024, n, k, transposed));
+    }
+}
+
+TEST_CASE("cuda: products on tensor cores round their operands and nothing else") {
+    index_t const m = 48, n = 64, k = 512;
+    auto const x = random_values<float>(m * k, 7), w = random_values<float>(k * n, 8);
+    auto const rounded = [](numbers x, int bits) {
+        for (float& v : x) v = std::ldexp(std::nearbyint(std::ldexp(v, bits)), -bits);
+        return x;
+    };
+    // Numbers of few bits are exact in both, so that only sums are left to differ.
+    auto const coarse_x = rounded(x, 5), coarse_w = rounded(w, 5);
+    auto const expected = conformance::product_of({m, n, k}, coarse_x, coarse_w);
+    auto const fine = conformance::product_of({m, n, k}, x, w);
+    for (auto [precision, bound] :
+         {std::pair{product_precision::tf32, 0.05}, std::pair{product_precision::bf16, 0.4}})
+        for (auto mode : {product_mode::exact, product_mode::fast}) {
+            cuda_backend b({mode, precision});
+            auto const product = [&](numbers const& left, numbers const& right) {
+                return down<float>(b, b.matmul({m, n, k}, up(b, left), up(b, right)));
+            };
+            CHECK(worst_error(product(coarse_x, coarse_w), expected) < 1e-4);
+            double const error = worst_error(product(x, w), fine);
+            CHECK(error < bound);
+            CHECK(error > 1e-4);  // tensor cores were used
+        }
 }
 
 TEST_CASE("cuda: products of one, of a batch and of groups have the same bits") {
@@ -90,7 +124,7 @@ TEST_CASE("cuda: a gradient of groups has the bits of a product for each") {
 }
 
 TEST_CASE("cuda: fast products are right, whatever their order") {
-    cuda_backend exact, fast(product_mode::fast);
+    cuda_backend exact, fast({product_mode::fast});
     index_t const m = 5, n = 640, k = 8192;
     auto const x = random_values<float>(m * k, 7), w = random_values<float>(k * n, 8);
     auto const expected = conformance::product_of({m, n, k}, x, w);
@@ -260,7 +294,7 @@ TEST_CASE("cuda: work goes to the user's stream, and a buffer outlives its backe
     CHECK(cudaStreamDestroy(stream) == cudaSuccess);
 }
 
-TEST_CASE("cuda: parts are put side by side, and nothing else is fused") {
+TEST_CASE("cuda: parts are put side by side, and everything else is fused too") {
     cuda_backend b;
     auto const left = random_values<float>(3 * 2, 14), right = random_values<float>(3 * 5, 15);
     auto const y = down<float>(b, b.join(std::vector{up(b, left), up(b, right)},
@@ -269,5 +303,7 @@ TEST_CASE("cuda: parts are put side by side, and nothing else is fused") {
         for (std::size_t j = 0; j < 7; ++j)
             CHECK(y[i * 7 + j] == (j < 2 ? left[i * 2 + j] : right[i * 5 + j - 2]));
     CHECK(cuda_backend::name() == "cuda");
-    CHECK(capabilities(cuda_backend()) == std::vector<std::string>{"join"});
+    CHECK(capabilities(cuda_backend()) ==
+          std::vector<std::string>{"join", "rms_norm", "swiglu", "rope", "attention",
+                                   "token_statistics", "token_sampling", "updates"});
 }

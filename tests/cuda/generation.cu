@@ -22,10 +22,11 @@ std::vector<generation_request> requests(std::uint32_t count) {
                      {.seed = 5, .stream = random_stream::rollout, .prompt = i}});
     return y;
 }
-/// Log-probabilities of all completions in one pass.
+/// Log-probabilities of all completions in one pass, over what sampling kept.
 std::vector<float> evaluated(model_type const& model, std::vector<generation_request> const& asked,
-                             std::vector<completion> const& made) {
+                             std::vector<completion> const& made, double temperature) {
     std::vector<std::vector<std::int32_t>> sequences;
+    kept_tokens kept;
     std::vector<std::int32_t> rows, targets;
     std::int32_t first = 0;
     for (std::size_t r = 0; r < asked.size(); ++r) {
@@ -36,19 +37,25 @@ std::vector<float> evaluated(model_type const& model, std::vector<generation_req
             sequence.push_back(token);
         }
         first += static_cast<std::int32_t>(sequence.size());
+        for (std::size_t t = 1; t < made[r].kept.offsets.size(); ++t) {
+            if (kept.all()) kept.offsets = {0};
+            auto const set = made[r].kept.rows(static_cast<index_t>(t) - 1, 1).tokens;
+            kept.tokens.insert(kept.tokens.end(), set.begin(), set.end());
+            kept.offsets.push_back(static_cast<std::int32_t>(kept.tokens.size()));
+        }
     }
     auto const batch = packed_tokens::of(sequences);
     fresh_keys keys{batch.layout};
     auto& backend = model.backend();
     auto const hidden = model.forward(backend, batch, keys).hidden;
-    return to_host(lm_head(
-        gather_rows(hidden, indices_from(backend, rows)),
-        [&](auto const& x) { return model.logits(x); }, targets)[0]);
+    return to_host(lm_head(gather_rows(hidden, indices_from(backend, rows)),
+                           [&](auto const& x) { return model.logits(x); }, targets,
+                           {static_cast<float>(temperature), kept})[0]);
 }
 
 }  // namespace
 
-TEST_CASE("cuda: the sampler records the bits of a packed pass") {
+TEST_CASE("cuda: the sampler records the bits of a packed pass, truncated or not") {
     cuda_backend backend;
     auto const asked = requests(64);
     for (auto const& config : {grove_test::dense_config(), grove_test::grouped_config(),
@@ -57,14 +64,114 @@ TEST_CASE("cuda: the sampler records the bits of a packed pass") {
         CAPTURE(config.kv_lora_rank);
         model_type model(backend, config, 1);
         grove_test::set_weights(model);
-        auto const made =
-            generator(model, {.max_new_tokens = 9, .end_tokens = {0}, .max_batch = 40})(asked);
-        std::vector<float> recorded;
-        for (auto const& c : made)
-            recorded.insert(recorded.end(), c.log_probability.begin(), c.log_probability.end());
-        REQUIRE(recorded.size() > 100);
-        auto const expected = evaluated(model, asked, made);
-        REQUIRE(expected.size() == recorded.size());
-        CHECK(std::memcmp(expected.data(), recorded.data(), recorded.size() * sizeof(float)) == 0);
+        for (auto const& sampling :
+             {sampling_options{}, {.temperature = 0.7, .top_p = 0.9}, {.top_k = 5, .min_p = 0.1}}) {
+            CAPTURE(sampling.top_p);
+            CAPTURE(sampling.top_k);
+            auto const made = generator(
+                model,
+                {.sampling = sampling, .max_new_tokens = 9, .end_tokens = {0}, .max_batch = 40})(
+                asked);
+            std::vector<float> recorded;
+            bool truncated = false;
+            for (auto const& c : made) {
+                recorded.insert(recorded.end(), c.log_probability.begin(), c.log_probability.end());
+                truncated = truncated || !c.kept.all();
+            }
+            CHECK(truncated == sampling.truncates());
+            REQUIRE(recorded.size() > 100);
+            auto const expected = evaluated(model, asked, made, sampling.temperature);
+            REQUIRE(expected.size() == recorded.size());
+            CHECK(std::memcmp(expected.data(), recorded.data(), recorded.size() * sizeof(float)) ==
+                  0);
+        }
     }
+}
+
+TEST_CASE("cuda: a completion is the same alone and among others, and when asked again") {
+    cuda_backend backend;
+    auto const asked = requests(48);
+    model_type model(backend, grove_test::grouped_config(), 1);
+    grove_test::set_weights(model);
+    generator engine(model, {.sampling = {.temperature = 1.2, .top_p = 0.95},
+                             .max_new_tokens = 9,
+                             .end_tokens = {0},
+                             .max_batch = 48});
+    auto const together = engine(asked);
+    for (std::size_t i : {std::size_t{0}, std::size_t{17}, std::size_t{47}}) {
+        auto const alone = engine({asked[i]})[0];
+        CHECK(alone.tokens == together[i].tokens);
+        CHECK(alone.log_probability == together[i].log_probability);
+        CHECK(alone.kept.tokens == together[i].kept.tokens);
+    }
+}
+
+TEST_CASE("cuda: recorded passes give the bits of eager ones, and are taken where they can be") {
+    cuda_backend backend;
+    static_assert(records_passes<cuda_backend, float>);
+    auto const asked = requests(48);
+    for (auto const& config : {grove_test::dense_config(), grove_test::grouped_config(),
+                               grove_test::latent_config(true)}) {
+        model_type model(backend, config, 1);
+        grove_test::set_weights(model);
+        for (auto const& sampling :
+             {sampling_options{}, {.temperature = 0.7, .top_p = 0.9}, {.temperature = 0.0}}) {
+            generation_options options{
+                .sampling = sampling, .max_new_tokens = 9, .end_tokens = {0}};
+            options.max_batch = 20;  // finished sequences make room: passes of both kinds
+            generator recorded(model, options);
+            options.graphs = false;
+            generator eager(model, options);
+            auto const expected = eager(asked);
+            CHECK(eager.report().graph_launches == 0);
+            CHECK(eager.report().without_graphs == "the options say so");
+            for (int call = 0; call < 3; ++call) {
+                auto const got = recorded(asked);
+                CHECK(recorded.report().graph_launches > 0);
+                CHECK(recorded.report().without_graphs.empty());
+                REQUIRE(got.size() == expected.size());
+                for (std::size_t i = 0; i < got.size(); ++i) {
+                    CHECK(got[i].tokens == expected[i].tokens);
+                    CHECK(got[i].log_probability == expected[i].log_probability);
+                    CHECK(got[i].kept.tokens == expected[i].kept.tokens);
+                    CHECK(got[i].kept.offsets == expected[i].kept.offsets);
+                }
+            }
+        }
+    }
+}
+
+TEST_CASE("cuda: recorded passes follow weights that move, and take no fresh memory") {
+    cuda_backend backend;
+    model_type model(backend, grove_test::grouped_config(), 1), other(backend, model.config(), 2);
+    grove_test::set_weights(model);
+    auto const asked = requests(16);
+    generation_options options{.max_new_tokens = 9};
+    generator recorded(model, options);
+    options.graphs = false;
+    generator eager(model, options);
+    recorded(asked);
+    recorded(asked);
+    auto const fresh = backend.system().fresh_allocations();
+    for (int call = 0; call < 5; ++call) recorded(asked);
+    CHECK(backend.system().fresh_allocations() == fresh);
+    model.copy_from(other);
+    auto const got = recorded(asked), expected = eager(asked);
+    for (std::size_t i = 0; i < got.size(); ++i) {
+        CHECK(got[i].tokens == expected[i].tokens);
+        CHECK(got[i].log_probability == expected[i].log_probability);
+    }
+}
+
+TEST_CASE("cuda: why passes are not recorded is said") {
+    cuda_backend backend, on_default_stream(cudaStream_t{nullptr});
+    model_type model(backend, grove_test::grouped_config(), 1),
+        other(on_default_stream, model.config(), 1);
+    generator chosen(model, {.max_new_tokens = 3, .record_routing = true});
+    chosen(requests(2));
+    CHECK(chosen.report().without_graphs == "experts are recorded on the host");
+    generator uncaptured(other, {.max_new_tokens = 3});
+    uncaptured(requests(2));
+    CHECK(uncaptured.report().without_graphs == "a default stream cannot be captured");
+    CHECK(uncaptured.report().passes == 3);
 }

@@ -6,12 +6,15 @@
 
 #include <algorithm>
 #include <array>
+#include <span>
 #include <string>
 #include <type_traits>
 #include <vector>
 
 #include "grove/backend/cuda/product.hpp"
+#include "grove/backend/cuda/refinements.hpp"
 #include "grove/backend/cuda/rows.hpp"
+#include "grove/backend/cuda/sampling.hpp"
 #include "grove/backend/cuda/system.hpp"
 #include "grove/backend/cuda/tile.hpp"
 #include "grove/backend/thrust/thrust.hpp"
@@ -24,22 +27,34 @@ enum class product_mode {
     fast,   ///< cuBLASLt's first choice: a row's bits may depend on the number of rows
 };
 
+/// How products in float are computed.
+struct product_options {
+    product_mode mode = product_mode::exact;
+    product_precision precision = product_precision::float32;
+};
+
 /// A CUDA device, float and double. Bad indices and offsets are thrown by the next `download` or
 /// `synchronize`; nothing else waits for the device once each class of shapes was met.
 /// @code
 /// grove::cuda_backend backend;  // a stream of its own, exact
-/// grove::cuda_backend fast(stream, grove::product_mode::fast);  // on the user's stream
+/// grove::cuda_backend mixed(stream, {.precision = grove::product_precision::bf16});  // a user's
 /// @endcode
-class cuda_backend : public thrust_backend<thrust_cuda> {
-    using base = thrust_backend<thrust_cuda>;
+class cuda_backend : public cuda_refinements {
+    using base = cuda_refinements;
 
 public:
+    /// Of logits at a time: enough rows to fill a device, within a gigabyte.
+    static constexpr index_t head_rows = 32768, head_bytes = index_t{1} << 30;
+
     /// On a stream of its own. Throws device_error where there is no device.
-    explicit cuda_backend(product_mode mode = product_mode::exact)
-        : products_(system(), mode == product_mode::exact) {}
+    explicit cuda_backend(product_options const& options = {})
+        : exact_(options.mode == product_mode::exact),
+          products_(system(), exact_, options.precision) {}
     /// On the user's stream, which must outlive the backend and its buffers.
-    explicit cuda_backend(cudaStream_t stream, product_mode mode = product_mode::exact)
-        : base(stream), products_(system(), mode == product_mode::exact) {}
+    explicit cuda_backend(cudaStream_t stream, product_options const& options = {})
+        : base(stream),
+          exact_(options.mode == product_mode::exact),
+          products_(system(), exact_, options.precision) {}
 
     static std::string name() { return "cuda"; }
 
@@ -108,24 +123,12 @@ public:
                                                target.data()});
     }
 
-    /// Parts put side by side: part i fills the places of view i.
-    template <class T>
-    buffer<T> join(std::vector<buffer<T>> const& parts, std::vector<strided_view> const& views,
-                   index_t size) {
-        auto y = allocate<T>(size);
-        for (std::size_t i = 0; i < parts.size(); ++i)
-            system().each(parts[i].size(),
-                          detail::place_element<T>{parts[i].data(),
-                                                   detail::view_place::of(views[i]), y.data()});
-        return y;
-    }
-
     template <class T>
     buffer<T> matmul(product_shape const& p, buffer<T> const& a, buffer<T> const& b) {
         auto c = allocate<T>(p.batch * p.m * p.n);
         if (c.size() == 0) return c;
         if constexpr (std::is_same_v<T, float>) {
-            if (p.k > 0 && products_.multiply(p, a.data(), b.data(), c.data())) return c;
+            if (p.k > 0 && multiply(p, a.data(), b.data(), c.data())) return c;
         }
         detail::product_blocks<T> const tiles{p, a.data(), b.data(), c.data()};
         system().each_block(tiles.blocks(), tiles);
@@ -151,10 +154,65 @@ public:
         return w;
     }
 
+    /// Models has_graphs.
+    using graph = cuda_graph;
+    bool can_capture() const { return system().can_capture(); }
+    template <class Work>
+    graph capture(Work const& work) {
+        return system().capture(work);
+    }
+    template <class T>
+    void assign(buffer<T>& target, std::span<T const> source) {
+        system().assign(target, source);
+    }
+
+    /// Models has_token_sampling.
+    template <class T>
+    std::array<indices, 3> sample_tokens(buffer<T> const& logits, index_t columns,
+                                         buffer<double> const& uniforms,
+                                         sampling_options const& options) {
+        index_t const rows = uniforms.size();
+        bool const keeps = options.truncates() && options.temperature > 0;
+        auto const rules = allocate<detail::kept_rule<T>>(keeps ? rows : 0);
+        auto const counts = allocate<std::int32_t>(keeps ? rows : 0);
+        std::array<indices, 3> y{allocate<std::int32_t>(rows), {}, {}};
+        system().each_block(rows, detail::drawn_token<T>{logits.data(), columns, uniforms.data(),
+                                                         options, system().faults("sampler"),
+                                                         y[0].data(), rules.data(), counts.data()});
+        if (!keeps) return y;
+        y[1] = allocate<std::int32_t>(rows + 1);
+        y[2] = allocate<std::int32_t>(rows * columns);
+        system().each_block(
+            rows,
+            detail::kept_lists<T>{logits.data(), columns, static_cast<T>(1.0 / options.temperature),
+                                  rules.data(), counts.data(), y[1].data(), y[2].data()});
+        return y;
+    }
+
 private:
     struct sorted_indices {
         indices keys, order;
     };
+
+    /// Whole, or in parts of the inner extent that are then added in their order. False where
+    /// cuBLASLt does not offer it.
+    bool multiply(product_shape const& p, float const* a, float const* b, float* c) {
+        auto const cut = detail::inner_cut::of(p);
+        if (!exact_ || cut.parts() == 1) return products_.multiply(p, a, b, c);
+        auto const sums = allocate<float>(cut.parts() * p.m * p.n);
+        auto part = p;
+        part.k = cut.length;
+        part.batch = cut.whole;
+        if (!products_.multiply(part, a, b, sums.data())) return false;
+        index_t const done = cut.whole * cut.length;
+        part.k = cut.rest;
+        part.batch = 1;
+        if (cut.rest > 0 && !products_.multiply(part, a + done * p.m, b + done * p.n,
+                                                sums.data() + cut.whole * p.m * p.n))
+            return false;
+        system().each(p.m * p.n, detail::add_parts{sums.data(), cut.parts(), p.m * p.n, c});
+        return true;
+    }
 
     template <int Threads, class T>
     buffer<T> reduce_runs(reduction how, buffer<T> const& x, index_t rows, index_t columns,
@@ -207,6 +265,7 @@ private:
                                            system().faults(operation)});
     }
 
+    bool exact_;
     detail::lt_products products_;
 };
 

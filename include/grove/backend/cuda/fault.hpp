@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /// @file
-/// Bad indices and offsets: found by kernels, thrown by the host when it next waits for them.
+/// Bad indices, offsets and logits: found by kernels, thrown by the host when it next waits for
+/// them.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +11,7 @@
 
 namespace grove::inline GROVE_ISA::detail {
 
-enum class fault_kind { none, index, offsets };
+enum class fault_kind { none, index, offsets, not_a_number, infinite };
 
 /// What a kernel met, in the memory of the host.
 struct fault_record {
@@ -30,6 +31,12 @@ struct fault_report {
     }
     __device__ void offsets(index_t rows) const {
         keep({fault_kind::offsets, operation, 0, rows, 0});
+    }
+    __device__ void not_a_number(index_t place) const {
+        keep({fault_kind::not_a_number, operation, 0, 0, place});
+    }
+    __device__ void infinite(index_t place) const {
+        keep({fault_kind::infinite, operation, 0, 0, place});
     }
     __device__ void keep(fault_record const& met) const {
         if (atomicExch(claimed, 1) == 0) *record = met;
@@ -63,6 +70,11 @@ public:
         if (met.kind == fault_kind::offsets)
             fail<value_error>(met.operation, "expected offsets that ascend from 0 to ", met.limit,
                               ", got others");
+        if (met.kind == fault_kind::not_a_number)
+            fail<value_error>(met.operation, "expected logits without NaN, got one at ", met.place);
+        if (met.kind == fault_kind::infinite)
+            fail<value_error>(met.operation, "expected a finite largest logit, got another at ",
+                              met.place);
         fail<value_error>(met.operation, "expected indices in [0, ", met.limit, "), got ", met.got,
                           " at ", met.place);
     }

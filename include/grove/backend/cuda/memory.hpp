@@ -11,6 +11,7 @@
 #include <memory>
 #include <mutex>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "grove/backend/cuda/error.hpp"
@@ -98,9 +99,16 @@ public:
         data_ = static_cast<T*>(block_.get());
     }
 
+    /// Memory of the device that is not the pool's. `owner` keeps it alive; without one the caller
+    /// does, for as long as copies of this and work on them need it.
+    device_buffer(T* data, index_t size, std::shared_ptr<void> owner = nullptr)
+        : block_(std::move(owner)), data_(data), size_(size) {}
+
     /// An address on the device; null where there are no elements.
     T* data() const { return data_; }
     index_t size() const { return size_; }
+    /// Whether no other buffer shares the memory: who writes to it then changes nothing else.
+    bool is_unshared() const { return block_.use_count() == 1; }
     /// Elements [offset, offset + size), sharing the memory.
     device_buffer slice(index_t offset, index_t size) const {
         device_buffer part = *this;

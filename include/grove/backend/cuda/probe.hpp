@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /// @file
-/// Whether a product adds in the order of the inner index: its bits against product_blocks.
+/// Whether a product adds in a given order: its bits against those of another, on numbers without a
+/// pattern.
 #pragma once
 
 #include <algorithm>
@@ -40,7 +41,10 @@ public:
           a_(numbers(shape_.batch * shape_.m * shape_.k)),
           b_(numbers(shape_.batch * shape_.k * shape_.n)),
           expected_(numbers(shape_.batch * shape_.m * shape_.n)),
-          got_(numbers(expected_.size())) {
+          got_(numbers(expected_.size())) {}
+
+    /// Expects the order of the inner index.
+    void expect_chain() {
         product_blocks<float> const tiles{shape_, a_.data(), b_.data(), expected_.data()};
         system_.each_block(tiles.blocks(), tiles);
     }
@@ -48,6 +52,8 @@ public:
     product_shape const& shape() const { return shape_; }
     float const* a() const { return a_.data(); }
     float const* b() const { return b_.data(); }
+    /// Where the product with the expected bits goes.
+    float* expected() const { return expected_.data(); }
     /// Where the product under test goes.
     float* result() const { return got_.data(); }
     /// Whether the product under test has the bits; waits for the stream.

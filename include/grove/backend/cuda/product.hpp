@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /// @file
-/// Products of floats by cuBLASLt, with TF32 off.
+/// Products of floats by cuBLASLt.
 ///
-/// In exact mode only algorithms on tiles without split-K are taken: on the H100 all of these were
-/// seen to add in the order of the inner index (docs/adr/0001-one-engine.md), as product_blocks
-/// does, and each is probed before it is taken. So a choice among them, or none, changes no bit.
+/// In exact mode only algorithms on tiles without split-K are taken, and each is probed before: it
+/// must have the bits of one order of addition that knows nothing of the number of rows. In
+/// float32 that is the order of the inner index, as in product_blocks; on the H100 all tiled
+/// algorithms were seen to have it (docs/adr/0001-one-engine.md). On tensor cores it is that of
+/// the first algorithm offered for many rows. So a choice among those probed changes no bit.
 #pragma once
 
-#include <cublasLt.h>
+#include <cuda_bf16.h>
 
 #include <algorithm>
 #include <array>
@@ -15,61 +17,39 @@
 #include <cstdint>
 #include <limits>
 #include <map>
+#include <optional>
 #include <span>
 
-#include "grove/backend/concept.hpp"
+#include "grove/backend/cuda/inner_cut.hpp"
+#include "grove/backend/cuda/lt.hpp"
 #include "grove/backend/cuda/probe.hpp"
 
 namespace grove::inline GROVE_ISA::detail {
 
-inline void check(cublasStatus_t status, char const* call) {
-    require<device_error>(status == CUBLAS_STATUS_SUCCESS, call, "expected success, got ",
-                          cublasLtGetStatusString(status));
-}
-
-/// A product as cuBLASLt describes it. It stores columns one after another: to it, C = A · B is
-/// Cᵀ = Bᵀ · Aᵀ.
-struct lt_description {
-    cublasLtMatmulDescOpaque_t operation;
-    cublasLtMatrixLayoutOpaque_t left, right, result;
-
-    static lt_description of(product_shape const& p) {
-        lt_description y{};
-        check(cublasLtMatmulDescInit(&y.operation, CUBLAS_COMPUTE_32F, CUDA_R_32F),
-              "cublasLtMatmulDescInit");
-        y.transpose(CUBLASLT_MATMUL_DESC_TRANSA, p.transpose_b);
-        y.transpose(CUBLASLT_MATMUL_DESC_TRANSB, p.transpose_a);
-        lay_out(y.left, p.transpose_b ? p.k : p.n, p.transpose_b ? p.n : p.k, p.batch);
-        lay_out(y.right, p.transpose_a ? p.m : p.k, p.transpose_a ? p.k : p.m, p.batch);
-        lay_out(y.result, p.n, p.m, p.batch);
-        return y;
-    }
-
-private:
-    void transpose(cublasLtMatmulDescAttributes_t which, bool transposed) {
-        auto const value = transposed ? CUBLAS_OP_T : CUBLAS_OP_N;
-        check(cublasLtMatmulDescSetAttribute(&operation, which, &value, sizeof value),
-              "cublasLtMatmulDescSetAttribute");
-    }
-    static void lay_out(cublasLtMatrixLayoutOpaque_t& layout, index_t rows, index_t columns,
-                        index_t batch) {
-        auto set = [&](cublasLtMatrixLayoutAttribute_t which, auto value) {
-            check(cublasLtMatrixLayoutSetAttribute(&layout, which, &value, sizeof value),
-                  "cublasLtMatrixLayoutSetAttribute");
-        };
-        check(cublasLtMatrixLayoutInit(&layout, CUDA_R_32F, static_cast<std::uint64_t>(rows),
-                                       static_cast<std::uint64_t>(columns), rows),
-              "cublasLtMatrixLayoutInit");
-        set(CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, static_cast<std::int32_t>(batch));
-        set(CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, std::int64_t{rows * columns});
+/// The nearest bf16, ties to even, of four numbers.
+struct round_four {
+    float const* x;
+    index_t size;
+    __nv_bfloat16* y;
+    __device__ void operator()(index_t at) const {
+        index_t const first = 4 * at;
+        if (first + 4 <= size && reinterpret_cast<std::uintptr_t>(x) % 16 == 0) {
+            float4 const v = *reinterpret_cast<float4 const*>(x + first);
+            __nv_bfloat162 const pairs[] = {__floats2bfloat162_rn(v.x, v.y),
+                                            __floats2bfloat162_rn(v.z, v.w)};
+            *reinterpret_cast<uint2*>(y + first) = *reinterpret_cast<uint2 const*>(pairs);
+        } else {
+            for (index_t i = first; i < first + 4 && i < size; ++i)
+                y[i] = __float2bfloat16_rn(x[i]);
+        }
     }
 };
 
 /// Products on one stream, with an algorithm for each class of shapes, found when one first comes.
 class lt_products {
 public:
-    lt_products(thrust_cuda const& system, bool exact)
-        : system_(system), stream_(system.stream()), exact_(exact) {
+    lt_products(thrust_cuda const& system, bool exact, product_precision precision)
+        : system_(system), stream_(system.stream()), exact_(exact), precision_(precision) {
         check(cublasLtCreate(&handle_), "cublasLtCreate");
         for (auto& event : events_) check(cudaEventCreate(&event), "cudaEventCreate");
     }
@@ -80,21 +60,21 @@ public:
         cublasLtDestroy(handle_);
     }
 
-    /// C = op(A) · op(B). False, and nothing done, where cuBLASLt has no algorithm for it. No
-    /// extent may be 0.
+    /// C = op(A) · op(B). False, and nothing done, where cuBLASLt has no algorithm for it, whatever
+    /// m is. No extent may be 0. Throws device_error where it has none for this m alone.
     bool multiply(product_shape const& p, float const* a, float const* b, float* c) {
         if (std::max({p.m, p.n, p.k, p.batch}) > std::numeric_limits<std::int32_t>::max())
             return false;
-        std::uint32_t const align_a = alignment(a, p.transpose_a ? p.m : p.k, p.m * p.k, p.batch);
-        std::uint32_t const align_b = alignment(b, p.transpose_b ? p.k : p.n, p.k * p.n, p.batch);
-        call const now{p, lt_description::of(p), a, b, c};
-        class_key const key{ceiling(p.m),     ceiling(p.n),  ceiling(p.k),
-                            ceiling(p.batch), p.transpose_a, p.transpose_b,
-                            align_a,          align_b,       low_bits(p.n)};
+        auto const left = rounded(a, p.batch * p.m * p.k), right = rounded(b, p.batch * p.k * p.n);
+        call const now = make_call(p, a, b, left, right, c);
+        auto const align_a = alignment(now.a, p.transpose_a ? p.m : p.k, p.m * p.k, p.batch);
+        auto const align_b = alignment(now.b, p.transpose_b ? p.k : p.n, p.k * p.n, p.batch);
+        class_key const key{ceiling(p.m),  extent(p.n), extent(p.k), extent(p.batch), p.transpose_a,
+                            p.transpose_b, align_a,     align_b,     low_bits(p.n)};
         auto entry = choices_.find(key);
         if (entry == choices_.end())
             entry = choices_.emplace(key, choose(now, align_a, align_b)).first;
-        return entry->second.found && launch(now, entry->second.algorithm);
+        return entry->second && launch(now, *entry->second);
     }
 
 private:
@@ -102,14 +82,12 @@ private:
 
     /// Extents up to powers of two, transposes, alignments: products alike share an algorithm.
     using class_key = std::array<index_t, 9>;
-    struct choice {
-        bool found = false;
-        cublasLtMatmulAlgo_t algorithm{};
-    };
+    using choice = std::optional<cublasLtMatmulAlgo_t>;
+    using rounded_buffer = device_buffer<__nv_bfloat16>;
     struct call {
         product_shape p;
         lt_description description;
-        float const *a, *b;
+        void const *a, *b;
         float* c;
     };
     using candidates = std::array<cublasLtMatmulHeuristicResult_t, 16>;
@@ -117,14 +95,33 @@ private:
     static index_t ceiling(index_t extent) {
         return static_cast<index_t>(std::bit_ceil(static_cast<std::uint64_t>(extent)));
     }
+    /// On tensor cores an order of addition is found for each extent, not for a class of them: it
+    /// must not depend on which of the class came first.
+    index_t extent(index_t extent) const {
+        return precision_ == product_precision::float32 ? ceiling(extent) : extent;
+    }
     /// The power of two that divides it, at most 4: the numbers in the widest access.
     static index_t low_bits(index_t extent) { return std::min<index_t>(4, extent & -extent); }
     /// Bytes to which the rows of a matrix, and all matrices of a batch, are aligned; at most 16.
-    static std::uint32_t alignment(void const* address, index_t step, index_t size, index_t batch) {
+    std::uint32_t alignment(void const* address, index_t step, index_t size, index_t batch) const {
+        index_t const width = precision_ == product_precision::bf16 ? 2 : 4;
         auto const bits = static_cast<index_t>(reinterpret_cast<std::uintptr_t>(address)) |
-                          step * index_t{sizeof(float)} |
-                          (batch > 1 ? size * index_t{sizeof(float)} : 0) | 16;
+                          step * width | (batch > 1 ? size * width : 0) | 16;
         return static_cast<std::uint32_t>(bits & -bits);
+    }
+    /// An operand in bf16, or nothing where products take floats.
+    rounded_buffer rounded(float const* x, index_t size) const {
+        if (precision_ != product_precision::bf16) return {};
+        auto y = system_.allocate<__nv_bfloat16>(size);
+        system_.each((size + 3) / 4, round_four{x, size, y.data()});
+        return y;
+    }
+    call make_call(product_shape const& p, float const* a, float const* b,
+                   rounded_buffer const& left, rounded_buffer const& right, float* c) const {
+        bool const rounds = precision_ == product_precision::bf16;
+        return {p, lt_description::of(p, precision_),
+                rounds ? static_cast<void const*>(left.data()) : a,
+                rounds ? static_cast<void const*>(right.data()) : b, c};
     }
 
     bool launch(call const& now, cublasLtMatmulAlgo_t const& algorithm) const {
@@ -144,9 +141,17 @@ private:
         return true;
     }
 
-    /// In exact mode the fastest tiled algorithm, by time; in fast mode the heuristic's first.
+    /// In exact mode the fastest algorithm with the bits of the order; in fast mode the
+    /// heuristic's first.
     choice choose(call const& now, std::uint32_t align_a, std::uint32_t align_b) const {
-        product_probe const probe(system_, now.p);
+        product_probe probe(system_, now.p);
+        choice order;
+        if (exact_ && precision_ == product_precision::float32) probe.expect_chain();
+        if (exact_ && precision_ != product_precision::float32) {
+            order = tensor_core_order(now.p, align_a, align_b);
+            if (!order) return {};
+            if (!run(probe, *order, probe.expected())) return only(now, *order);
+        }
         product_shape like = now.p;
         // For few rows or columns only products of matrix and vector may be offered: then look at
         // what more of them would take.
@@ -155,8 +160,31 @@ private:
                 candidates found{};
                 auto const count = offered(like, align_a, align_b, found);
                 choice const best = fastest(now, probe, std::span(found).first(count));
-                if (best.found) return best;
+                if (best) return best;
             }
+        return order ? only(now, *order) : choice();
+    }
+    choice only(call const& now, cublasLtMatmulAlgo_t const& order) const {
+        require<device_error>(is_valid(now, order), "matmul",
+                              "expected an algorithm of cuBLASLt with the bits of other numbers of "
+                              "rows, got none for ",
+                              now.p.m, " x ", now.p.n, " x ", now.p.k);
+        return order;
+    }
+    /// The first tiled algorithm that is offered for 1024 rows, and runs for one as well.
+    choice tensor_core_order(product_shape like, std::uint32_t align_a,
+                             std::uint32_t align_b) const {
+        like.m = 1024;
+        candidates found{};
+        auto const count = offered(like, align_a, align_b, found);
+        auto const runs = [&](index_t m, cublasLtMatmulAlgo_t const& algorithm) {
+            like.m = m;
+            return is_valid({like, lt_description::of(like, precision_), nullptr, nullptr, nullptr},
+                            algorithm);
+        };
+        for (auto const& candidate : std::span(found).first(count))
+            if (is_tiled(candidate.algo) && runs(1024, candidate.algo) && runs(1, candidate.algo))
+                return candidate.algo;
         return {};
     }
     std::size_t offered(product_shape const& p, std::uint32_t align_a, std::uint32_t align_b,
@@ -173,7 +201,7 @@ private:
         prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, std::uint64_t{workspace_bytes});
         prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, align_b);
         prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, align_a);
-        auto like = lt_description::of(p);
+        auto like = lt_description::of(p, precision_);
         int count = 0;
         auto const status = cublasLtMatmulAlgoGetHeuristic(
             handle_, &like.operation, &like.left, &like.right, &like.result, &like.result,
@@ -189,20 +217,24 @@ private:
         for (auto const& candidate : found) {
             auto const& algorithm = candidate.algo;
             if (!is_valid(now, algorithm)) continue;
-            if (!exact_) return {true, algorithm};
+            if (!exact_) return algorithm;
             if (!is_tiled(algorithm) || !is_exact(probe, algorithm)) continue;
             float const time = milliseconds(now, algorithm);
             if (time < least) {
                 least = time;
-                best = {true, algorithm};
+                best = algorithm;
             }
         }
         return best;
     }
     bool is_exact(product_probe const& probe, cublasLtMatmulAlgo_t const& algorithm) const {
-        call const trial{probe.shape(), lt_description::of(probe.shape()), probe.a(), probe.b(),
-                         probe.result()};
-        return launch(trial, algorithm) && probe.same_bits();
+        return run(probe, algorithm, probe.result()) && probe.same_bits();
+    }
+    bool run(product_probe const& probe, cublasLtMatmulAlgo_t const& algorithm, float* c) const {
+        auto const& p = probe.shape();
+        auto const left = rounded(probe.a(), p.batch * p.m * p.k);
+        auto const right = rounded(probe.b(), p.batch * p.k * p.n);
+        return launch(make_call(p, probe.a(), probe.b(), left, right, c), algorithm);
     }
     static bool is_tiled(cublasLtMatmulAlgo_t const& algorithm) {
         std::uint32_t tile = CUBLASLT_MATMUL_TILE_UNDEFINED;
@@ -234,6 +266,7 @@ private:
     thrust_cuda const& system_;
     cudaStream_t stream_;
     bool exact_;
+    product_precision precision_;
     device_buffer<char> workspace_ = system_.allocate<char>(index_t{workspace_bytes});
     cublasLtHandle_t handle_ = nullptr;
     std::array<cudaEvent_t, 2> events_{};

@@ -31,6 +31,33 @@ __device__ inline index_t count_below(std::int32_t const* keys, index_t size, in
     return low;
 }
 
+/// The group of an item, and its number in there; group −1 where there is no such item.
+struct group_item {
+    index_t group = -1, item = 0;
+};
+/// The `index`-th of all items, of which group e has count(e). Called by all lanes of a warp, of
+/// which each counts one group at a time.
+template <class Count>
+__device__ group_item nth_item(index_t index, index_t groups, Count const& count) {
+    int const lane = static_cast<int>(threadIdx.x) % 32;
+    index_t before = 0;
+    for (index_t base = 0; base < groups; base += 32) {
+        index_t const own = base + lane < groups ? count(base + lane) : 0;
+        index_t total = own;
+        for (int step = 1; step < 32; step *= 2) {
+            index_t const other = __shfl_up_sync(~0U, total, step);
+            if (lane >= step) total += other;
+        }
+        index_t const item = index - (before + total - own);
+        if (unsigned const found = __ballot_sync(~0U, item >= 0 && item < own); found != 0) {
+            int const finder = __ffs(static_cast<int>(found)) - 1;
+            return {base + finder, __shfl_sync(~0U, item, finder)};
+        }
+        before += __shfl_sync(~0U, total, 31);
+    }
+    return {};
+}
+
 /// Reports the offsets of which place `s` breaks the order.
 struct check_offset {
     offset_fault fault;
@@ -80,14 +107,6 @@ struct write_element {
         else if (j == 0)
             report.index(fault.index[i], fault.limit, i);
     }
-};
-/// Element of y[place] = x.
-template <class T>
-struct place_element {
-    T const* x;
-    view_place place;
-    T* y;
-    __device__ void operator()(index_t at) const { y[place(at)] = x[at]; }
 };
 /// Element of the segment's row, for each row that its offsets give it.
 template <class T>

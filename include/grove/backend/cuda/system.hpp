@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "grove/backend/cuda/fault.hpp"
+#include "grove/backend/cuda/graph.hpp"
 #include "grove/backend/cuda/memory.hpp"
 #include "grove/backend/thrust/system.hpp"
 
@@ -77,6 +78,15 @@ public:
         if (!source.empty()) staging_->copy(y.data(), source.data(), source.size_bytes(), stream());
         return y;
     }
+    /// Writes to the first elements of `target`, as `upload` would to new memory.
+    template <class T>
+    void assign(buffer<T> const& target, std::span<T const> source) const {
+        require_eager("assign");
+        require<shape_error>(static_cast<index_t>(source.size()) <= target.size(), "assign",
+                             "expected at most ", target.size(), " elements, got ", source.size());
+        if (!source.empty())
+            staging_->copy(target.data(), source.data(), source.size_bytes(), stream());
+    }
     /// Waits for the stream; throws the value_error of a bad index that a kernel met, and
     /// configuration_error while the stream is captured.
     template <class T>
@@ -93,6 +103,39 @@ public:
     void synchronize() {
         detail::check(cudaStreamSynchronize(stream()), "cudaStreamSynchronize");
         faults_->raise();
+    }
+
+    /// Whether the driver can capture the stream: any but the default ones.
+    bool can_capture() const {
+        return stream() != nullptr && stream() != cudaStreamLegacy &&
+               stream() != cudaStreamPerThread;
+    }
+    /// Records what work() queues, without running it. It must neither upload nor download, and
+    /// have run before with the same extents, so that nothing is to be chosen or loaded any more.
+    /// What work() throws is thrown on, and nothing is left behind. All graphs of the stream share
+    /// the memory in between, since they run one behind the other.
+    template <class Work>
+    cuda_graph capture(Work const& work) const {
+        require_eager("capture");
+        detail::check(cudaStreamBeginCapture(stream(), cudaStreamCaptureModeRelaxed),
+                      "cudaStreamBeginCapture");
+        std::swap(pool_, graph_pool_);
+        auto const end = [&] {
+            cudaGraph_t graph = nullptr;
+            std::swap(pool_, graph_pool_);
+            auto const status = cudaStreamEndCapture(stream(), &graph);
+            return std::pair(status, graph);
+        };
+        try {
+            work();
+        } catch (...) {
+            if (auto const graph = end().second; graph != nullptr) cudaGraphDestroy(graph);
+            cudaGetLastError();
+            throw;
+        }
+        auto const [status, graph] = end();
+        detail::check(status, "cudaStreamEndCapture");
+        return {graph, stream(), graph_pool_};
     }
 
     /// work(policy) with Thrust's policy for the stream; throws device_error where Thrust fails.
@@ -115,11 +158,20 @@ public:
         detail::each_place<<<blocks, threads, 0, stream()>>>(size, body);
         detail::check(cudaGetLastError(), "kernel launch");
     }
-    /// Queues body(block) for each of `blocks` blocks of Body::threads threads.
+    /// Queues body(block) for each of `blocks` blocks of Body::threads threads, with this much
+    /// dynamic shared memory.
     template <class Body>
-    void each_block(index_t blocks, Body const& body) const {
+    void each_block(index_t blocks, Body const& body, std::size_t shared_bytes = 0) const {
+        constexpr std::size_t always_granted = std::size_t{48} << 10;
         if (blocks == 0) return;
-        detail::each_block<<<static_cast<unsigned>(blocks), Body::threads, 0, stream()>>>(body);
+        if (shared_bytes > always_granted)
+            detail::check(cudaFuncSetAttribute(detail::each_block<Body>,
+                                               cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                               static_cast<int>(shared_bytes)),
+                          "cudaFuncSetAttribute");
+        detail::
+            each_block<<<static_cast<unsigned>(blocks), Body::threads, shared_bytes, stream()>>>(
+                body);
         detail::check(cudaGetLastError(), "kernel launch");
     }
     /// Where a kernel of `operation`, a literal, reports bad indices.
@@ -129,6 +181,7 @@ private:
     explicit thrust_cuda(std::shared_ptr<CUstream_st> stream)
         : stream_(std::move(stream)),
           pool_(std::make_shared<device_pool>()),
+          graph_pool_(std::make_shared<device_pool>()),
           staging_(std::make_unique<upload_staging>()),
           faults_(std::make_unique<detail::fault_board>(stream_.get())) {}
 
@@ -147,7 +200,7 @@ private:
     }
 
     std::shared_ptr<CUstream_st> stream_;
-    std::shared_ptr<device_pool> pool_;
+    mutable std::shared_ptr<device_pool> pool_, graph_pool_;  // exchanged during a capture
     std::unique_ptr<upload_staging> staging_;
     std::unique_ptr<detail::fault_board> faults_;
 };

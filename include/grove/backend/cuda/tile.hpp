@@ -116,44 +116,21 @@ struct grouped_blocks {
     }
     __device__ void operator()(index_t block) const {
         __shared__ product_tile<T> tile;
-        __shared__ index_t group, row;
         index_t const across = product_tile<T>::count(g.n);
-        if (threadIdx.x == 0) group = -1;
-        __syncthreads();
-        if (threadIdx.x < 32) find(block / across, group, row);
-        __syncthreads();
+        auto const [group, item] = nth_item(block / across, g.groups, [&](index_t e) {
+            return product_tile<T>::count(end(e) > begin(e) ? end(e) - begin(e) : 0);
+        });
         if (group < 0) return;
-        index_t const end = clamp_row(offsets[group + 1], g.rows);
         tile.multiply(
-            {x, end, g.k, g.k, 1},
+            {x, end(group), g.k, g.k, 1},
             {w + group * g.k * g.n, g.k, g.n, g.transpose_b ? 1 : g.n, g.transpose_b ? g.k : 1},
-            {y, end, g.n, g.n, 1}, row, block % across * product_tile<T>::edge);
+            {y, end(group), g.n, g.n, 1}, begin(group) + item * product_tile<T>::edge,
+            block % across * product_tile<T>::edge);
     }
 
 private:
-    /// The group and the first row of the tile that comes `index`-th; nothing where there are
-    /// fewer. Called by one warp, of which each lane counts the tiles of one group at a time.
-    __device__ void find(index_t index, index_t& found, index_t& first) const {
-        int const lane = static_cast<int>(threadIdx.x);
-        index_t before = 0;
-        for (index_t base = 0; base < g.groups && before <= index; base += 32) {
-            index_t const e = base + lane;
-            index_t const begin = e < g.groups ? clamp_row(offsets[e], g.rows) : 0;
-            index_t const end = e < g.groups ? clamp_row(offsets[e + 1], g.rows) : 0;
-            index_t const own = end > begin ? product_tile<T>::count(end - begin) : 0;
-            index_t total = own;
-            for (int step = 1; step < 32; step *= 2) {
-                index_t const other = __shfl_up_sync(~0U, total, step);
-                if (lane >= step) total += other;
-            }
-            index_t const skipped = before + total - own;
-            if (index >= skipped && index < skipped + own) {
-                found = e;
-                first = begin + (index - skipped) * product_tile<T>::edge;
-            }
-            before += __shfl_sync(~0U, total, 31);
-        }
-    }
+    __device__ index_t begin(index_t e) const { return clamp_row(offsets[e], g.rows); }
+    __device__ index_t end(index_t e) const { return clamp_row(offsets[e + 1], g.rows); }
 };
 
 /// W[e] = X[e]ᵀ · Y[e], stored [k, n] or [n, k]: a block for each tile of each group.

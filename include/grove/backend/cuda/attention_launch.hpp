@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+/// @file
+/// Which plan an attention takes: by its extents and by how many rows there are to share out. A
+/// choice here changes no bit of a forward pass.
+#pragma once
+
+#include <algorithm>
+
+#include "grove/backend/cuda/attention.hpp"
+#include "grove/backend/cuda/attention_gradient.hpp"
+#include "grove/backend/cuda/system.hpp"
+
+namespace grove::inline GROVE_ISA::detail {
+
+/// For ordinary heads, of one panel or two, the sums stay in registers. In double, which nobody
+/// trains in, all heads go the way of wide ones.
+template <class T>
+struct attention_plans {
+    static constexpr bool has_ordinary = sizeof(T) == 4;
+    using large = tile_plan<T, 4, 8, 128>;    ///< 64 rows
+    using small = tile_plan<T, 2, 16, 128>;   ///< 16: wide heads
+    using narrow = tile_plan<T, 1, 16, 128>;  ///< 8: their gradients in double
+    using group = tile_plan<T, 2, 16, 64>;    ///< 8: the queries of a group, in decoding
+    using pair = tile_plan<T, 1, 16, 32>;     ///< 2
+};
+
+/// The first kernel that holds these heads, in registers and in shared memory.
+template <class First, class... Rest, class Launch>
+void launch_fitting(attention_extents const& e, Launch const& launch) {
+    constexpr std::size_t most_shared_bytes = 227 << 10;
+    std::size_t const bytes = First::shared_bytes(e);
+    if (First::fits(e) && bytes <= most_shared_bytes) {
+        launch.template operator()<First>(bytes);
+    } else if constexpr (sizeof...(Rest) > 0) {
+        launch_fitting<Rest...>(e, launch);
+    } else {
+        fail<value_error>("attention", "expected heads that fit into ", most_shared_bytes,
+                          " bytes of shared memory, got ", e.dim, " columns of queries and ",
+                          e.width, " of values, which take ", bytes);
+    }
+}
+
+/// Whether all rows can be copied 16 bytes at a time.
+template <class T>
+bool heads_are_aligned(attention_extents const& e, std::initializer_list<T const*> addresses) {
+    return e.dim * sizeof(T) % 16 == 0 && e.width * sizeof(T) % 16 == 0 &&
+           e.value_step * sizeof(T) % 16 == 0 && rows_are_aligned(0, addresses);
+}
+
+/// Where few rows have many keys: into how many parts each row's key blocks go.
+inline index_t key_splits(attention_extents const& e, index_t blocks) {
+    constexpr index_t busy = 1056;  // blocks that keep a large device busy
+    index_t const key_blocks = (e.key_rows + tile_columns - 1) / tile_columns;
+    return blocks == 0 || key_blocks == 0 ? 1 : std::clamp<index_t>(busy / blocks, 1, key_blocks);
+}
+/// Slots of partial results: enough where no key belongs to two sequences.
+inline index_t partial_slots(attention_extents const& e) {
+    index_t const queries = (e.tokens + e.sequences - 1) / e.sequences;
+    return queries * (e.key_rows / tile_columns + e.sequences);
+}
+
+/// Writes out [tokens, heads · width] and log_normalizer [tokens, heads].
+template <class T>
+void launch_attention(thrust_cuda const& system, attention_extents const& e, T scale, T const* q,
+                      T const* k, T const* v, T* out, T* log_normalizer) {
+    using plans = attention_plans<T>;
+    bool const decodes = e.tokens <= 2 * e.sequences;
+    auto const launch = [&]<class Kernel>(std::size_t bytes) {
+        Kernel kernel{e,
+                      attention_tiling::of_queries(e, Kernel::rows, decodes),
+                      q,
+                      k,
+                      v,
+                      scale,
+                      heads_are_aligned(e, {q, k, v}),
+                      1,
+                      {},
+                      out,
+                      log_normalizer};
+        if (decodes) kernel.splits = key_splits(e, kernel.blocks());
+        if (kernel.splits == 1) return system.each_block(kernel.blocks(), kernel, bytes);
+        index_t const slots = partial_slots(e), results = slots * e.heads;
+        auto const memory = system.allocate<T>(results * (e.width + 2));
+        kernel.partials = {slots, memory.data(), memory.data() + results,
+                           memory.data() + 2 * results};
+        system.each_block(kernel.blocks(), kernel, bytes);
+        system.each_block(e.tokens * e.heads,
+                          attention_fold<T>{e, kernel.partials, out, log_normalizer});
+    };
+    using wide = attention_forward<typename plans::small, 0>;
+    if constexpr (!plans::has_ordinary)
+        launch_fitting<wide>(e, launch);
+    else if (!decodes)
+        launch_fitting<attention_forward<typename plans::large, 1>,
+                       attention_forward<typename plans::large, 2>, wide>(e, launch);
+    else if (e.group <= 2)
+        launch_fitting<attention_forward<typename plans::pair, 2>, wide>(e, launch);
+    else
+        launch_fitting<attention_forward<typename plans::group, 2>, wide>(e, launch);
+}
+
+/// Writes dq, and dk and dv of the keys that there are.
+template <class T>
+void launch_attention_backward(thrust_cuda const& system, attention_extents const& e, T scale,
+                               attention_operands<T> const& x) {
+    using plans = attention_plans<T>;
+    bool const aligned = heads_are_aligned(e, {x.g, x.q, x.k, x.v});
+    auto const by_queries = [&]<class Kernel>(std::size_t bytes) {
+        Kernel const kernel{e, attention_tiling::of_queries(e, Kernel::rows, false), x, scale,
+                            aligned};
+        system.each_block(kernel.blocks(), kernel, bytes);
+    };
+    auto const by_keys = [&]<class Kernel>(std::size_t bytes) {
+        Kernel const kernel{e, attention_tiling::of_keys(e, Kernel::rows), x, scale, aligned};
+        system.each_block(kernel.blocks(), kernel, bytes);
+    };
+    if constexpr (plans::has_ordinary) {
+        launch_fitting<attention_backward<typename plans::large, 1, false>,
+                       attention_backward<typename plans::large, 2, false>,
+                       attention_backward<typename plans::small, 0, false>>(e, by_queries);
+        launch_fitting<attention_backward<typename plans::large, 1, true>,
+                       attention_backward<typename plans::large, 2, true>,
+                       attention_backward<typename plans::small, 0, true>>(e, by_keys);
+    } else {
+        launch_fitting<attention_backward<typename plans::narrow, 0, false>>(e, by_queries);
+        launch_fitting<attention_backward<typename plans::narrow, 0, true>>(e, by_keys);
+    }
+}
+
+}  // namespace grove::inline GROVE_ISA::detail

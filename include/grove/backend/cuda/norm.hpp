@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+/// @file
+/// Root-mean-square norms by rows, a warp a row, and their gradients.
+#pragma once
+
+#include "grove/backend/cuda/packet.hpp"
+
+namespace grove::inline GROVE_ISA::detail {
+
+/// A warp for each row.
+struct warp_rows {
+    static constexpr int threads = 128, rows_of_block = threads / 32;
+    index_t rows;
+
+    index_t blocks() const { return (rows + rows_of_block - 1) / rows_of_block; }
+    __device__ static index_t row(index_t block) {
+        return block * rows_of_block + threadIdx.x / 32;
+    }
+    __device__ static int lane() { return static_cast<int>(threadIdx.x) % 32; }
+};
+
+/// y = x · w · r, r = 1 / √(mean x² + ε).
+template <class T>
+struct norm_rows : warp_rows {
+    T const *x, *w;
+    index_t columns;
+    T epsilon;
+    bool aligned;
+    T *y, *inverse;
+
+    __device__ void operator()(index_t block) const {
+        index_t const i = row(block);
+        if (i >= rows) return;
+        T const* const from = x + i * columns;
+        T sum = T(0);
+        each_packet<T>(columns, lane(), 32, [&](index_t j) {
+            auto const a = load_packet(from, j, columns, aligned);
+            for (T number : a.at) sum = math::fma(number, number, sum);
+        });
+        T const r = T(1) / math::sqrt(warp_sum(sum) / static_cast<T>(columns) + epsilon);
+        if (lane() == 0) inverse[i] = r;
+        each_packet<T>(columns, lane(), 32, [&](index_t j) {
+            auto a = load_packet(from, j, columns, aligned);
+            auto const b = load_packet(w, j, columns, aligned);
+            for (int t = 0; t < packet<T>::size; ++t) a.at[t] = a.at[t] * r * b.at[t];
+            store_packet(a, y + i * columns, j, columns, aligned);
+        });
+    }
+};
+
+/// dx = (g · w − x · r² · mean(g · w · x)) · r.
+template <class T>
+struct norm_gradient_rows : warp_rows {
+    T const *g, *x, *w, *inverse;
+    index_t columns;
+    bool aligned;
+    T* dx;
+
+    __device__ void operator()(index_t block) const {
+        index_t const i = row(block);
+        if (i >= rows) return;
+        T const *const gi = g + i * columns, *const xi = x + i * columns;
+        T dot = T(0);
+        each_packet<T>(columns, lane(), 32, [&](index_t j) {
+            auto const a = load_packet(gi, j, columns, aligned);
+            auto const b = load_packet(w, j, columns, aligned);
+            auto const c = load_packet(xi, j, columns, aligned);
+            for (int t = 0; t < packet<T>::size; ++t)
+                dot = math::fma(a.at[t] * b.at[t], c.at[t], dot);
+        });
+        T const r = inverse[i], pull = warp_sum(dot) * r * r / static_cast<T>(columns);
+        each_packet<T>(columns, lane(), 32, [&](index_t j) {
+            auto a = load_packet(gi, j, columns, aligned);
+            auto const b = load_packet(w, j, columns, aligned);
+            auto const c = load_packet(xi, j, columns, aligned);
+            for (int t = 0; t < packet<T>::size; ++t)
+                a.at[t] = (a.at[t] * b.at[t] - c.at[t] * pull) * r;
+            store_packet(a, dx + i * columns, j, columns, aligned);
+        });
+    }
+};
+
+/// Σ g · x · r over each strip of rows, by columns: [strips, columns].
+template <class T>
+struct norm_weight_strips {
+    static constexpr int threads = 64;
+    static constexpr index_t rows_of_strip = 32, length = threads * packet<T>::size;
+    T const *g, *x, *inverse;
+    index_t rows, columns;
+    bool aligned;
+    T* y;
+
+    static index_t strips(index_t rows) { return (rows + rows_of_strip - 1) / rows_of_strip; }
+    __host__ __device__ index_t tiles() const { return (columns + length - 1) / length; }
+    index_t blocks() const { return strips(rows) * tiles(); }
+
+    __device__ void operator()(index_t block) const {
+        index_t const strip = block / tiles();
+        index_t const j = block % tiles() * length + threadIdx.x * packet<T>::size;
+        if (j >= columns) return;
+        index_t const first = strip * rows_of_strip, last = first + rows_of_strip;
+        packet<T> sum{};
+#pragma unroll 8
+        for (index_t i = first; i < (last < rows ? last : rows); ++i) {
+            auto const a = load_packet(g + i * columns, j, columns, aligned);
+            auto const b = load_packet(x + i * columns, j, columns, aligned);
+            T const r = inverse[i];
+            for (int t = 0; t < packet<T>::size; ++t)
+                sum.at[t] = math::fma(a.at[t] * r, b.at[t], sum.at[t]);
+        }
+        store_packet(sum, y + strip * columns, j, columns, aligned);
+    }
+};
+/// Σ over the strips: of those 0, 16, …, of those 1, 17, …, and over these, in order.
+template <class T>
+struct strip_sums {
+    static constexpr int lanes = 32, chains = 16, threads = lanes * chains;
+    T const* x;
+    index_t strips, columns;
+    T* y;
+
+    index_t blocks() const { return (columns + lanes - 1) / lanes; }
+    __device__ void operator()(index_t block) const {
+        __shared__ T partial[chains][lanes];
+        int const lane = static_cast<int>(threadIdx.x) % lanes, chain = threadIdx.x / lanes;
+        index_t const j = block * lanes + lane;
+        T sum = T(0);
+#pragma unroll 4
+        for (index_t s = chain; s < strips && j < columns; s += chains) sum += x[s * columns + j];
+        partial[chain][lane] = sum;
+        __syncthreads();
+        if (chain > 0 || j >= columns) return;
+        for (int c = 1; c < chains; ++c) sum += partial[c][lane];
+        y[j] = sum;
+    }
+};
+
+}  // namespace grove::inline GROVE_ISA::detail

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+// Attention on CUDA agrees with its composite, values and gradients; a row has the same bits alone,
+// in a batch, in decoding and in a packed pass.
+#include "grove/ops/attention.hpp"
+
+#include <doctest/doctest.h>
+
+#include <cstring>
+#include <numeric>
+
+#include "../ops/learn.hpp"
+#include "grove/backend/cuda/cuda.hpp"
+
+using namespace grove;
+
+namespace {
+
+using ints = std::vector<std::int32_t>;
+
+template <class T>
+bool same_bits(std::vector<T> const& a, std::vector<T> const& b) {
+    return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0;
+}
+template <class T>
+std::vector<T> rows_of(std::vector<T> const& x, index_t columns, index_t first, index_t count) {
+    auto const begin = x.begin() + first * columns;
+    return {begin, begin + count * columns};
+}
+/// Queries, keys and values of some sequences.
+template <class T>
+struct sequences {
+    attention_shape shape;
+    ints lengths;
+    tensor<cuda_backend, T> q, k, v;
+
+    sequences(cuda_backend& b, attention_shape s, ints n) : shape(s), lengths(std::move(n)) {
+        index_t const tokens = layout().tokens();
+        q = random_tensor<T>(b, {tokens, shape.query_columns()}, 1);
+        k = random_tensor<T>(b, {tokens, shape.key_columns()}, 2);
+        v = shape.values_in_keys ? k : random_tensor<T>(b, {tokens, shape.value_columns()}, 3);
+    }
+    attention_layout layout() const { return attention_layout::packed(lengths); }
+    index_t first_row(std::size_t s) const {
+        return std::accumulate(lengths.begin(), lengths.begin() + static_cast<index_t>(s), 0);
+    }
+    std::vector<T> packed() const { return to_host(attention(shape, q, k, v, layout())); }
+};
+
+/// Keys and values of several sequences in another order than their tokens, not yet written: NaN.
+template <class T>
+class key_cache {
+public:
+    key_cache(cuda_backend& b, sequences<T> const& all) : all_(all) {
+        index_t rows = 3;
+        for (std::size_t s = all.lengths.size(); s-- > 0;) {
+            first_.insert(first_.begin(), rows);
+            rows += all.lengths[s] + 2;
+        }
+        T const unwritten = std::numeric_limits<T>::quiet_NaN();
+        k_ = full(b, {rows, all.shape.key_columns()}, unwritten);
+        v_ = full(b, {rows, all.shape.value_columns()}, unwritten);
+    }
+    /// Attends from tokens [begin, end) of each sequence, where it has them, last sequence first;
+    /// the results are put in their places in `out`.
+    void step(index_t begin, index_t end, std::vector<T>& out) {
+        cuda_backend& b = k_.backend();
+        attention_layout layout;
+        ints rows, slots;
+        for (std::size_t s = all_.lengths.size(); s-- > 0;) {
+            index_t const from = std::min<index_t>(begin, all_.lengths[s]);
+            index_t const to = std::min<index_t>(end, all_.lengths[s]);
+            for (index_t i = from; i < to; ++i) {
+                rows.push_back(static_cast<std::int32_t>(all_.first_row(s) + i));
+                slots.push_back(static_cast<std::int32_t>(first_[s] + i));
+            }
+            layout.add(to - from, first_[s], to);
+        }
+        auto const index = indices_from(b, rows), slot = indices_from(b, slots);
+        b.write_rows(k_.buffer(), gather_rows(all_.k, index).buffer(), k_.columns(), slot.buffer());
+        b.write_rows(v_.buffer(), gather_rows(all_.v, index).buffer(), v_.columns(), slot.buffer());
+        auto const y = to_host(attention(all_.shape, gather_rows(all_.q, index), k_,
+                                         all_.shape.values_in_keys ? k_ : v_, layout));
+        auto const columns = all_.shape.output_columns();
+        for (std::size_t i = 0; i < rows.size(); ++i)
+            std::copy_n(y.begin() + static_cast<index_t>(i) * columns, columns,
+                        out.begin() + rows[i] * columns);
+    }
+
+private:
+    sequences<T> const& all_;
+    std::vector<index_t> first_;
+    tensor<cuda_backend, T> k_, v_;
+};
+
+/// Plans of every size, heads that are not aligned, latent ones, one head for many queries.
+std::vector<attention_shape> const shapes{{6, 2, 20}, {2, 2, 64},       {4, 2, 128},
+                                          {3, 3, 33}, {2, 1, 192, 100}, {40, 1, 24, 16, true, 0.3}};
+attention_shape const latent{16, 1, 576, 512, true, 0.07};
+
+}  // namespace
+
+TEST_CASE_TEMPLATE("cuda: attention agrees with its composite, values and gradients", T, float,
+                   double) {
+    cuda_backend b;
+    std::vector<std::pair<attention_shape, ints>> cases{{{1, 1, 1}, {1}},
+                                                        {{4, 2, 5}, {3, 1, 7}},
+                                                        {{4, 2, 9, 20, false, 0.7}, {35, 2}},
+                                                        {{6, 2, 9, 4, true}, {5, 1}},
+                                                        {{2, 2, 256}, {70, 3}},
+                                                        {latent, {66, 5}}};
+    for (auto const& shape : shapes) cases.push_back({shape, {33, 0, 70, 1, 130}});
+    for (auto const& [shape, lengths] : cases) {
+        CAPTURE(shape.head_dim);
+        sequences<T> const x(b, shape, lengths);
+        auto const layout = x.layout();
+        CHECK(
+            disagreement([&](auto const&... a) { return attention(shape, a..., layout); },
+                         [&](auto const&... a) { return attention_composite(shape, a..., layout); },
+                         x.q, x.k, x.v) < tolerance<T>);
+    }
+}
+
+TEST_CASE_TEMPLATE("cuda: attention: decoding has the bits of a packed pass", T, float, double) {
+    cuda_backend b;
+    auto all = shapes;
+    all.push_back(latent);
+    for (auto const& shape : all) {
+        CAPTURE(shape.head_dim);
+        sequences<T> const x(b, shape, {37, 5, 200});
+        auto const expected = x.packed();
+        for (ints const& ends : {ints{1, 2, 3, 4, 5, 36, 37, 63, 64, 65, 66, 128, 129, 199, 200},
+                                 ints{1, 3, 40, 41, 90, 200}, ints{199, 200}}) {
+            std::vector<T> out(expected.size());
+            key_cache<T> cache(b, x);
+            index_t begin = 0;
+            for (index_t end : ends) {
+                cache.step(begin, end, out);
+                begin = end;
+            }
+            CHECK(same_bits(out, expected));
+        }
+    }
+}
+
+TEST_CASE_TEMPLATE("cuda: attention: a large batch decodes with the bits of a packed pass", T,
+                   float, double) {
+    cuda_backend b;
+    for (attention_shape const& shape : {attention_shape{4, 4, 64}, {14, 2, 64}}) {
+        ints lengths;
+        for (std::int32_t s = 0; s < 150; ++s) lengths.push_back(1 + s * 37 % 140);
+        sequences<T> const x(b, shape, lengths);
+        auto const expected = x.packed();
+        std::vector<T> out(expected.size());
+        key_cache<T> cache(b, x);
+        cache.step(0, 100, out);
+        for (index_t t = 100; t < 140; ++t) cache.step(t, t + 1, out);
+        CHECK(same_bits(out, expected));
+    }
+}
+
+TEST_CASE_TEMPLATE("cuda: attention: a sequence's bits, and its gradient's, do not know the batch",
+                   T, float, double) {
+    cuda_backend b;
+    for (auto const& shape : {attention_shape{4, 2, 20}, attention_shape{2, 2, 64}}) {
+        sequences<T> const x(b, shape, {45, 3, 150});
+        auto const together = learn(
+            [&](auto const&... a) { return attention(shape, a..., x.layout()); }, x.q, x.k, x.v);
+        auto const upstream = random_tensor<T>(b, x.q.extents(), 99);  // as in learn()
+        for (std::size_t s = 0; s < x.lengths.size(); ++s) {
+            index_t const first = x.first_row(s), rows = x.lengths[s];
+            std::array<std::vector<T>, 4> alone;
+            autodiff<cuda_backend> tape(b);
+            auto track = [&](auto const& all, std::size_t i) {
+                return leaf(tape, slice_rows(all, first, rows),
+                            [&alone, i](auto const& g) { alone[i] = to_host(g); });
+            };
+            auto const y = attention(shape, track(x.q, 1), track(x.k, 2), track(x.v, 3),
+                                     attention_layout::packed(ints{x.lengths[s]}));
+            alone[0] = to_host(y);
+            backward(y, slice_rows(upstream, first, rows));
+            for (std::size_t i = 0; i < 4; ++i) {
+                index_t const columns = i < 2 ? shape.query_columns() : shape.key_columns();
+                CHECK(same_bits(alone[i], rows_of(together[i], columns, first, rows)));
+            }
+        }
+    }
+}
+
+TEST_CASE("cuda: attention: nothing in, nothing out; what does not fit or exist is an error") {
+    cuda_backend b;
+    attention_shape const shape{2, 1, 4};
+    auto const none = zeros<float>(b, {0, 8}), no_keys = zeros<float>(b, {0, 4});
+    CHECK(attention(shape, none, no_keys, no_keys, attention_layout{}).size() == 0);
+    CHECK(attention(shape, none, no_keys, no_keys, attention_layout::packed(ints{0, 0})).size() ==
+          0);
+
+    auto const q = random_tensor<float>(b, {3, 8}, 1), k = random_tensor<float>(b, {3, 4}, 2);
+    auto index = [&](ints const& x) { return b.upload(std::span<std::int32_t const>(x)); };
+    auto attend = [&](ints const& offsets, ints const& first, ints const& counts) {
+        b.attention(shape, q.buffer(), k.buffer(), k.buffer(), index(offsets), index(first),
+                    index(counts));
+        b.synchronize();
+    };
+    CHECK_NOTHROW(attend({0, 3}, {0}, {3}));
+    CHECK_THROWS_WITH_AS(attend({0, 4}, {0}, {3}),
+                         "[attention] expected offsets that ascend from 0 to 3, got others",
+                         value_error);
+    CHECK_THROWS_AS(attend({0, 2, 1, 3}, {0, 0, 0}, {2, 2, 2}), value_error);
+    CHECK_THROWS_AS(attend({-7, 1000}, {0}, {3}), value_error);
+    CHECK_THROWS_WITH_AS(attend({0, 3}, {1}, {3}),
+                         "[attention] expected indices in [0, 3), got 3 at 0", value_error);
+    CHECK_THROWS_AS(attend({0, 3}, {-1}, {3}), value_error);
+    CHECK_THROWS_AS(attend({0, 3}, {0}, {2}), value_error);
+    CHECK_THROWS_AS(attend({0, 3}, {0, 0}, {3}), value_error);
+    CHECK_NOTHROW(attend({0, 3}, {0}, {3}));
+
+    attention_shape const huge{1, 1, 20000};
+    auto const wide = zeros<float>(b, {1, 20000});
+    CHECK_THROWS_AS(attention(huge, wide, wide, wide, attention_layout::packed(ints{1})),
+                    value_error);
+}
