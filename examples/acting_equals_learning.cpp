@@ -46,8 +46,8 @@ int main(int argc, char** argv) {
     app.add_option("--top-k", o.top_k, "tokens to keep, 0 for all")->capture_default_str();
     app.add_option("--min-p", o.min_p, "share of the best token")->capture_default_str();
     app.add_option("--temperature", o.temperature, "temperature")->capture_default_str();
-    app.add_option("--architecture", o.architecture, "dense, moe, latent or softmax")
-        ->check(CLI::IsMember({"dense", "moe", "latent", "softmax"}))
+    app.add_option("--architecture", o.architecture, "dense, moe, latent, expanded or softmax")
+        ->check(CLI::IsMember({"dense", "moe", "latent", "expanded", "softmax"}))
         ->capture_default_str();
     app.add_option("--seed", o.seed, "seed of weights and draws")->capture_default_str();
     app.add_flag("--json", o.json, "print one JSON object");

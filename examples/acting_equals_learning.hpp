@@ -46,7 +46,7 @@ inline grove::decoder_config config_of(std::string const& architecture, index_t 
     auto config = r1_zero::make_config({}, vocabulary);
     config.initializer_range = 0.3;  // far from uniform, as after training
     if (architecture == "dense") config.n_routed_experts = 0;
-    if (architecture == "latent") {  // DeepSeek-V3's
+    if (architecture == "latent" || architecture == "expanded") {  // DeepSeek-V3's
         config.rope_interleave = true;
         config.q_lora_rank = config.hidden_size / 2;
         config.kv_lora_rank = config.hidden_size / 3;
@@ -71,6 +71,7 @@ void compare_round(grove::decoder<B, float> const& model, options const& o,
     generation.max_new_tokens = 48;
     generation.end_tokens = {tokens.end_id()};
     generation.max_batch = o.batch;
+    generation.expand_latents = o.architecture == "expanded";
     grove::generator<B, float> engine(model, generation);
     grove::problem_set const problems(grove::addition{}, o.seed);
     std::vector<grove::generation_request> requests;
@@ -84,7 +85,9 @@ void compare_round(grove::decoder<B, float> const& model, options const& o,
         responses.push_back({requests[i].prompt, completions[i].tokens, completions[i].kept});
     double const temperature = generation.sampling.recorded_temperature();
     auto policy = grove::rl::differentiable<float>(
-        model.backend(), grove::language_forward<B, float>(model, temperature));
+        model.backend(),
+        grove::language_forward<B, float>(model, temperature, 0.0, nullptr,
+                                          {.expand_latents = generation.expand_latents}));
     auto const learned = policy.evaluate(grove::language_batch::of(responses), {});
     std::size_t t = 0;
     for (auto const& c : completions)

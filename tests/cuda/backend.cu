@@ -6,10 +6,12 @@
 #include <string>
 
 #include "../backend/conformance.hpp"
+#include "../thrown.hpp"
 #include "grove/backend/cuda/cuda.hpp"
 #include "grove/backend/refinement.hpp"
 
 using namespace grove;
+using grove_test::message;
 
 namespace {
 
@@ -21,15 +23,6 @@ static_assert(thrust_system<thrust_cuda> && backend<cuda_backend, float> &&
 
 bool same_bits(numbers const& a, numbers const& b) {
     return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
-}
-template <class Error, class F>
-std::string message(F&& f) {
-    try {
-        f();
-    } catch (Error const& e) {
-        return e.what();
-    }
-    return "nothing thrown";
 }
 /// Of each row [first, last) of a product: its bits in that product and in one of those rows alone.
 bool rows_alone(cuda_backend& b, index_t all, index_t n, index_t k, bool transposed) {

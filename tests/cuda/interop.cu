@@ -4,25 +4,18 @@
 
 #include <string>
 
+#include "../thrown.hpp"
 #include "grove/backend/cuda/dlpack.hpp"
 #include "grove/ops/create.hpp"
 #include "grove/ops/product.hpp"
 
 using namespace grove;
+using grove_test::message;
 
 namespace {
 
 using floats = tensor<cuda_backend, float>;
 
-template <class Error, class F>
-std::string message(F&& f) {
-    try {
-        f();
-    } catch (Error const& e) {
-        return e.what();
-    }
-    return "nothing thrown";
-}
 /// A tensor as another framework would hand it over; counts its deletions.
 struct foreign {
     std::int64_t extents[2] = {2, 3};

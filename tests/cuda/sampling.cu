@@ -8,11 +8,13 @@
 #include <string>
 
 #include "../backend/conformance.hpp"
+#include "../thrown.hpp"
 #include "grove/backend/cuda/cuda.hpp"
 #include "grove/backend/refinement.hpp"
 #include "grove/rollout/sampler.hpp"
 
 using namespace grove;
+using grove_test::message;
 
 namespace {
 
@@ -80,15 +82,6 @@ std::vector<sampling_options> const all_options{
     {.min_p = 1.0},
     {.temperature = 1.7, .top_k = 50, .top_p = 0.8, .min_p = 0.02},
 };
-template <class Error, class F>
-std::string message(F&& f) {
-    try {
-        f();
-    } catch (Error const& e) {
-        return e.what();
-    }
-    return "nothing thrown";
-}
 
 }  // namespace
 

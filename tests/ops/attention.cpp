@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include "attention_cases.hpp"
 #include "grove/autodiff/gradient_check.hpp"
 #include "grove/backend/eigen/eigen.hpp"
 #include "learn.hpp"
@@ -25,76 +26,10 @@ numbers const golden_k{1.3,  0.59, -0.77, -1.28, -0.4,  0.92,  1.24, 0.2,  -1.05
 numbers const golden_v{1.68, 1.96,  1.97,  1.72,  1.23,  0.57, -0.16, -0.87, -1.46, -1.86,
                        -2.0, -1.87, -1.49, -0.91, -0.21, 0.53, 1.19,  1.69,  1.96,  1.97};
 
-/// Queries, keys and values of some sequences.
 template <class T>
-struct sequences {
-    attention_shape shape;
-    ints lengths;
-    tensor<eigen_backend, T> q, k, v;
-
-    sequences(eigen_backend& b, attention_shape s, ints n) : shape(s), lengths(std::move(n)) {
-        index_t const tokens = attention_layout::packed(lengths).tokens();
-        q = random_tensor<T>(b, {tokens, shape.query_columns()}, 1);
-        k = random_tensor<T>(b, {tokens, shape.key_columns()}, 2);
-        v = shape.values_in_keys ? k : random_tensor<T>(b, {tokens, shape.value_columns()}, 3);
-    }
-    index_t first_row(std::size_t sequence) const {
-        index_t row = 0;
-        for (std::size_t s = 0; s < sequence; ++s) row += lengths[s];
-        return row;
-    }
-};
-
-/// Keys and values of several sequences in another order than their tokens, not yet written: NaN.
+using sequences = grove_test::sequences<eigen_backend, T>;
 template <class T>
-class key_cache {
-public:
-    key_cache(eigen_backend& b, sequences<T> const& all) : all_(all) {
-        index_t rows = 3;
-        for (std::size_t s = all.lengths.size(); s-- > 0;) {
-            first_.insert(first_.begin(), rows);
-            rows += all.lengths[s] + 2;
-        }
-        T const unwritten = std::numeric_limits<T>::quiet_NaN();
-        k_ = full(b, {rows, all.shape.key_columns()}, unwritten);
-        v_ = full(b, {rows, all.shape.value_columns()}, unwritten);
-    }
-    /// Attends from tokens [begin, end) of each sequence, where it has them, last sequence first;
-    /// the results are put in their places in `out`.
-    void step(index_t begin, index_t end, std::vector<T>& out) {
-        eigen_backend& b = k_.backend();
-        attention_layout layout;
-        ints rows, slots;
-        for (std::size_t s = all_.lengths.size(); s-- > 0;) {
-            index_t const from = std::min<index_t>(begin, all_.lengths[s]);
-            index_t const to = std::min<index_t>(end, all_.lengths[s]);
-            for (index_t i = from; i < to; ++i) {
-                rows.push_back(static_cast<std::int32_t>(all_.first_row(s) + i));
-                slots.push_back(static_cast<std::int32_t>(first_[s] + i));
-            }
-            layout.add(to - from, first_[s], to);
-        }
-        auto const index = indices_from(b, rows), slot = indices_from(b, slots);
-        b.write_rows(k_.buffer(), gather_rows(all_.k, index).buffer(), k_.columns(), slot.buffer());
-        b.write_rows(v_.buffer(), gather_rows(all_.v, index).buffer(), v_.columns(), slot.buffer());
-        auto const y = to_host(attention(all_.shape, gather_rows(all_.q, index), k_,
-                                         all_.shape.values_in_keys ? k_ : v_, layout));
-        auto const columns = all_.shape.output_columns();
-        for (std::size_t i = 0; i < rows.size(); ++i)
-            std::copy_n(y.begin() + static_cast<index_t>(i) * columns, columns,
-                        out.begin() + rows[i] * columns);
-    }
-
-private:
-    sequences<T> const& all_;
-    std::vector<index_t> first_;
-    tensor<eigen_backend, T> k_, v_;
-};
-
-template <class T>
-std::vector<T> fresh(sequences<T> const& x) {
-    return to_host(attention(x.shape, x.q, x.k, x.v, attention_layout::packed(x.lengths)));
-}
+using key_cache = grove_test::key_cache<eigen_backend, T>;
 
 }  // namespace
 
@@ -208,7 +143,7 @@ TEST_CASE_TEMPLATE("attention: fresh keys and cached ones give the same bits, to
              {attention_shape{6, 2, 20}, {4, 2, 20, 9}, {40, 1, 24, 16, true, 0.3}}) {
             eigen_backend b(threads);
             sequences<T> const x(b, shape, {37, 5, 70});
-            auto const expected = fresh(x);
+            auto const expected = x.packed();
             std::vector<T> out(expected.size());
             key_cache<T> cache(b, x);
             for (index_t t = 0; t < 70; ++t) cache.step(t, t + 1, out);
@@ -219,7 +154,7 @@ TEST_CASE_TEMPLATE("attention: fresh keys and cached ones give the same bits, to
 TEST_CASE_TEMPLATE("attention: a prompt in pieces gives the same bits", T, float, double) {
     eigen_backend b(2);
     sequences<T> const x(b, {4, 4, 33}, {90, 17, 1});
-    auto const expected = fresh(x);
+    auto const expected = x.packed();
     std::vector<T> out(expected.size());
     key_cache<T> cache(b, x);
     index_t begin = 0;

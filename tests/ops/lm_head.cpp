@@ -5,6 +5,7 @@
 
 #include <doctest/doctest.h>
 
+#include "../sanitized.hpp"
 #include "grove/autodiff/gradient_check.hpp"
 #include "grove/backend/eigen/eigen.hpp"
 #include "grove/distill/evaluate.hpp"
@@ -272,7 +273,8 @@ TEST_CASE("matmul_add goes on from the sums that are there, and takes one produc
         shape_error);
 }
 
-TEST_CASE("lm_head_pass: memory does not grow with the tokens") {
+TEST_CASE("lm_head_pass: memory does not grow with the tokens" *
+          doctest::skip(grove_test::sanitized)) {
     index_t const vocabulary = 151936, hidden = 8;
     auto const bytes = [&](index_t tokens) {
         eigen_backend b;

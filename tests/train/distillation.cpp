@@ -7,6 +7,7 @@
 
 #include "../instances/decoder.hpp"
 #include "../io/temporary_folder.hpp"
+#include "../sanitized.hpp"
 #include "grove/io/checkpoint.hpp"
 #include "grove/optim/schedule.hpp"
 #include "grove/train/grpo_trainer.hpp"
@@ -80,7 +81,8 @@ double divergence_of(model& student, model& teacher, divergence const& law = {},
 
 }  // namespace
 
-TEST_CASE("distillation_trainer: every way brings the student to the teacher") {
+TEST_CASE("distillation_trainer: every way brings the student to the teacher" *
+          doctest::skip(grove_test::sanitized)) {
     pair_of_models models;
     auto const train = [&](auto const& law, double share, index_t steps = 60) {
         model student(models.b, sized(16), 2);

@@ -9,6 +9,7 @@
 #include "grove/optim/schedule.hpp"
 #include "grove/rl/preset.hpp"
 #include "grove/train/grpo_trainer.hpp"
+#include "repeat_task.hpp"
 
 namespace {
 
@@ -16,26 +17,8 @@ using grove::index_t;
 using backend = grove::eigen_backend;
 using model = grove::decoder<backend, float>;
 
-grove::decoder_config small_config(index_t vocabulary) {
-    return {.vocab_size = vocabulary,
-            .hidden_size = 16,
-            .intermediate_size = 24,
-            .num_hidden_layers = 2,
-            .num_attention_heads = 2,
-            .num_key_value_heads = 1,
-            .max_position_embeddings = 24,
-            .initializer_range = 0.2,
-            .n_routed_experts = 4,
-            .num_experts_per_tok = 2,
-            .moe_intermediate_size = 8};
-}
-grove::symbol_tokenizer const& tokens() {
-    static grove::symbol_tokenizer const t("0123456789");
-    return t;
-}
-grove::rollout_problem problem(index_t i) {
-    return {"<begin>" + std::to_string(i % 10), std::to_string(i % 10)};
-}
+using grove_test::problem, grove_test::small_config, grove_test::tokens;
+
 // The share of characters that repeat the prompt's digit.
 struct repeats {
     std::optional<float> operator()(std::string_view, std::string_view text,
