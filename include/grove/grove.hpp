@@ -165,6 +165,7 @@
 #include "grove/train/scored_rollout.hpp"
 #include "grove/train/shuffle.hpp"
 #include "grove/train/state.hpp"
+#include "grove/train/stopwatch.hpp"
 #include "grove/train/supervised.hpp"
 
 #include "grove/version.hpp"

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "grove/nn/decoder.hpp"
+#include "../thrown.hpp"
 
 #include <doctest/doctest.h>
 
@@ -13,6 +14,7 @@
 using namespace grove;
 using grove_test::dense_config;
 using grove_test::grouped_config;
+using grove_test::message;
 using grove_test::plain_config;
 
 namespace {
@@ -65,17 +67,6 @@ void check_golden(B& backend, decoder_config const& config, golden_decoder const
 }
 
 using model_type = decoder<eigen_backend, double>;
-
-/// The message of the exception of type `Error` that f throws, or nothing.
-template <class Error, class F>
-std::string message(F&& f) {
-    try {
-        f();
-    } catch (Error const& e) {
-        return e.what();
-    }
-    return "";
-}
 
 }  // namespace
 

@@ -89,7 +89,7 @@ TEST_CASE_TEMPLATE("token_divergence: agrees with the plain spans", T, float, do
     auto const run = [&](auto const& law) {
         auto const y = learn(
             [&](auto const& x) {
-                return token_divergence(x, detail::constant_on(x.backend(), other), law, T(1.3));
+                return token_divergence(x, constant(x.backend(), other), law, T(1.3));
             },
             z);
         std::vector<T> value(rows), gradient(static_cast<std::size_t>(rows * vocabulary));
@@ -135,7 +135,7 @@ TEST_CASE_TEMPLATE("lm_head with a teacher: every chunk gives the same bits", T,
         return learn(
             [&](auto const& h) {
                 auto const logits = [&](auto const& x) {
-                    return matmul(x, detail::constant_on(x.backend(), p.weight));
+                    return matmul(x, constant(x.backend(), p.weight));
                 };
                 return side_by_side(lm_head(h, logits, p.targets, p.view(), p.law,
                                             head_options<T>{T(0.9), {}, chunk}));
@@ -144,12 +144,11 @@ TEST_CASE_TEMPLATE("lm_head with a teacher: every chunk gives the same bits", T,
     };
     auto const direct = learn(
         [&](auto const& h) {
-            auto const z = matmul(h, detail::constant_on(h.backend(), p.weight));
+            auto const z = matmul(h, constant(h.backend(), p.weight));
             auto const other = matmul(p.other_hidden, p.other_weight);
             auto const y = token_statistics(z, indices_from(h.backend(), p.targets), T(0.9));
             return side_by_side(std::array{
-                y[0], y[1],
-                token_divergence(z, detail::constant_on(h.backend(), other), p.law, T(0.9))});
+                y[0], y[1], token_divergence(z, constant(h.backend(), other), p.law, T(0.9))});
         },
         p.hidden);
     for (index_t chunk : {0, 1, 7, 22, 23, 1000}) {
@@ -174,8 +173,8 @@ TEST_CASE_TEMPLATE("lm_head_pass: value and gradients are those of the tape", T,
     auto const z = matmul(h, m);
     auto const s = token_statistics(z, indices_from(tape, p.targets), T(0.9));
     auto const other = matmul(p.other_hidden, p.other_weight);
-    auto const y = side_by_side(std::array{
-        s[0], s[1], token_divergence(z, detail::constant_on(tape, other), p.law, T(0.9))});
+    auto const y = side_by_side(
+        std::array{s[0], s[1], token_divergence(z, constant(tape, other), p.law, T(0.9))});
     backward(y, from_host(p.b, {23, 3}, flat));
 
     std::vector<T> first_gradient;

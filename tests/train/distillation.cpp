@@ -137,8 +137,8 @@ TEST_CASE("distillation_trainer: the gradient is that of a tape over everything"
                                         indices_from(tape, batch.rows));
         auto const z = teacher.logits(gather_rows(teacher.forward(b, batch.inputs, other).hidden,
                                                   indices_from(b, batch.rows)));
-        backward(mean(token_divergence(student.logits(hidden), detail::constant_on(tape, z),
-                                       divergence{0.3})));
+        backward(
+            mean(token_divergence(student.logits(hidden), constant(tape, z), divergence{0.3})));
         double squares = 0;
         student.visit([&](auto& p) {
             if (!p.gradient.empty())

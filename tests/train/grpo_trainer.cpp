@@ -9,11 +9,13 @@
 #include "grove/optim/schedule.hpp"
 #include "grove/rl/preset.hpp"
 #include "grove/train/grpo_trainer.hpp"
+#include "metric_of.hpp"
 #include "repeat_task.hpp"
 
 namespace {
 
 using grove::index_t;
+using grove_test::metric_of;
 using backend = grove::eigen_backend;
 using model = grove::decoder<backend, float>;
 
@@ -50,12 +52,6 @@ std::uint32_t train(int threads, index_t steps, grove::grpo_options const& optio
     auto trainer = make_trainer(m, options, beta);
     trainer.run(steps, problem, tokens(), repeats{});
     return grove::digest(m);
-}
-double metric_of(grove::grpo_report const& report, std::string const& name) {
-    for (auto const& [key, value] : report.metrics.values)
-        if (key == name) return value;
-    FAIL("no metric ", name);
-    return 0;
 }
 
 }  // namespace

@@ -9,10 +9,12 @@
 #include "grove/env/cart_pole.hpp"
 #include "grove/env/pendulum.hpp"
 #include "grove/io/checkpoint.hpp"
+#include "metric_of.hpp"
 
 namespace {
 
 using grove::index_t;
+using grove_test::metric_of;
 using backend = grove::eigen_backend;
 using cart_model = grove::control_model<grove::cart_pole, backend>;
 using pendulum_model = grove::control_model<grove::pendulum, backend>;
@@ -50,12 +52,6 @@ auto make_trainer(cart_model& model, grove::control_options const& options) {
 }
 double mean(std::vector<double> const& x) {
     return std::accumulate(x.begin(), x.end(), 0.0) / static_cast<double>(x.size());
-}
-double metric_of(grove::control_report const& report, std::string const& name) {
-    for (auto const& [key, value] : report.metrics.values)
-        if (key == name) return value;
-    FAIL("no metric ", name);
-    return 0;
 }
 
 }  // namespace

@@ -10,11 +10,13 @@
 #include "grove/backend/eigen/eigen.hpp"
 #include "grove/io/checkpoint.hpp"
 #include "grove/optim/schedule.hpp"
+#include "metric_of.hpp"
 #include "repeat_task.hpp"
 
 namespace {
 
 using grove::index_t;
+using grove_test::metric_of;
 using backend = grove::eigen_backend;
 using model = grove::decoder<backend, float>;
 
@@ -67,12 +69,6 @@ std::uint32_t train(int threads, grove::ppo_options const& options, Reward const
     model m(b, small_config(tokens().vocabulary_size()), 1);
     make_trainer(m, options).run(3, problem, tokens(), rule);
     return grove::digest(m);
-}
-double metric_of(grove::ppo_report const& report, std::string const& name) {
-    for (auto const& [key, value] : report.metrics.values)
-        if (key == name) return value;
-    FAIL("no metric ", name);
-    return 0;
 }
 
 }  // namespace

@@ -19,6 +19,15 @@ tensor<autodiff<B>, T> leaf(autodiff<B>& tape, tensor<B, T> const& x, Sink sink)
                                   [=](auto const& g) { sink(tensor<B, T>(*inner, g, extents)); }),
             extents};
 }
+/// A constant as seen from `on`: no gradient.
+template <class B, class T>
+tensor<B, T> constant(B&, tensor<B, T> const& x) {
+    return x;
+}
+template <class B, class T>
+tensor<autodiff<B>, T> constant(autodiff<B>& on, tensor<B, T> const& x) {
+    return {on, {x.buffer()}, x.extents()};
+}
 /// The values of a tracked tensor, without its history.
 template <class B, class T>
 tensor<B, T> value_of(tensor<autodiff<B>, T> const& x) {

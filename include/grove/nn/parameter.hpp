@@ -37,15 +37,6 @@ template <class B, class T>
 tensor<autodiff<B>, T> lift(autodiff<B>& on, parameter<B, T> const& p) {
     return leaf(on, p.value, [&p](tensor<B, T> const& g) { p.add_gradient(g); });
 }
-/// A constant as seen from `on`: no gradient.
-template <class B, class T>
-tensor<B, T> constant(B&, tensor<B, T> const& x) {
-    return x;
-}
-template <class B, class T>
-tensor<autodiff<B>, T> constant(autodiff<B>& on, tensor<B, T> const& x) {
-    return {on, {x.buffer()}, x.extents()};
-}
 
 /// Makes the parameters of a model, numbering them so that each draws its own numbers.
 template <class B, class T>

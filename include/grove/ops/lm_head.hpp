@@ -170,8 +170,7 @@ std::array<tensor<B, T>, 3> lm_head(tensor<B, T> const& hidden, Logits const& lo
                                                            temperature, kept);
             return std::array{
                 y[0], y[1],
-                token_divergence(z, detail::constant_on(x.backend(), teach(other)), law,
-                                 temperature, pad,
+                token_divergence(z, constant(x.backend(), teach(other)), law, temperature, pad,
                                  kept.all() ? y[2] : std::remove_const_t<decltype(z)>{})};
         };
     });
@@ -266,10 +265,9 @@ head_pass<B, T> lm_head_pass(tensor<B, T> const& hidden, head_matrix<B, T> const
                 z, indices_from(tape, detail::part_of(targets, first, rows)), options.temperature,
                 options.kept.rows(first, rows));
             auto const other = teacher.logits(slice_rows(teacher.hidden, first, rows));
-            auto const d =
-                token_divergence(z, detail::constant_on(tape, other), law, options.temperature,
-                                 options.pad_vocabulary,
-                                 options.kept.all() ? y[2] : std::remove_const_t<decltype(z)>{});
+            auto const d = token_divergence(
+                z, constant(tape, other), law, options.temperature, options.pad_vocabulary,
+                options.kept.all() ? y[2] : std::remove_const_t<decltype(z)>{});
             seed(y[0], weights.log_probability, pass.log_probability);
             seed(y[1], weights.entropy, pass.entropy);
             seed(d, weights.divergence, pass.divergence);

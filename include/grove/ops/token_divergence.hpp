@@ -72,16 +72,6 @@ tensor<B, T> log_normalizers(tensor<B, T> const& logits, T scale) {
     }
 }
 
-/// The values of `x`, a tensor of the inner backend, as a constant on `on`.
-template <class B, class T>
-tensor<B, T> constant_on(B&, tensor<B, T> const& x) {
-    return x;
-}
-template <class B, class T>
-tensor<autodiff<B>, T> constant_on(autodiff<B>& on, tensor<B, T> const& x) {
-    return {on, {x.buffer()}, x.extents()};
-}
-
 /// x [rows, columns] with tokens that are impossible behind it, up to `columns`.
 template <class B, class T>
 tensor<B, T> pad_vocabulary(tensor<B, T> const& x, index_t columns) {
@@ -141,8 +131,7 @@ tensor<B, T> token_divergence(tensor<B, T> const& logits, tensor<B, T> const& te
         }
     }
     detail::divergence_term<Law, T> const term{law, scale};
-    return detail::constant_on(logits.backend(),
-                               sum_columns(map(term, z, own, zt, other)).reshape(rows));
+    return constant(logits.backend(), sum_columns(map(term, z, own, zt, other)).reshape(rows));
 }
 
 }  // namespace grove::inline GROVE_ISA

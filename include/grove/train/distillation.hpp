@@ -3,12 +3,11 @@
 /// A larger decoder taught to a smaller one: from given answers, from the student's own, or both.
 #pragma once
 
-#include <chrono>
-
 #include "grove/distill/evaluate.hpp"
 #include "grove/rl/preset.hpp"
 #include "grove/train/distillation_options.hpp"
 #include "grove/train/state.hpp"
+#include "grove/train/stopwatch.hpp"
 
 namespace grove::inline GROVE_ISA {
 
@@ -82,14 +81,13 @@ public:
     /// cursor are as they were.
     template <class Data>
     distillation_report step(Data const& data) {
-        auto const begin = std::chrono::steady_clock::now();
+        stopwatch const clock;
         data_cursor cursor = cursor_;
         auto const batch = draw_responses(engine_, options_, data, cursor);
         step_sums sums;
         learn(batch, sums);
         cursor_ = cursor;
-        std::chrono::duration<double> const taken = std::chrono::steady_clock::now() - begin;
-        return report_of(batch, sums, taken.count());
+        return report_of(batch, sums, clock.seconds());
     }
 
     /// Writes everything that the next step depends on, but for the teacher, to a checkpoint

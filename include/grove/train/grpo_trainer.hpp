@@ -4,7 +4,6 @@
 #pragma once
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <memory>
 #include <optional>
@@ -14,6 +13,7 @@
 #include "grove/train/grpo_report.hpp"
 #include "grove/train/sample_rollout.hpp"
 #include "grove/train/state.hpp"
+#include "grove/train/stopwatch.hpp"
 
 namespace grove::inline GROVE_ISA {
 
@@ -93,7 +93,7 @@ public:
                              "expected a rollout that was learned from, got one with ",
                              pending_updates(), " pending updates");
         trace_range const range("grove: collect a rollout");
-        clock const start;
+        stopwatch const start;
         data_cursor cursor = cursor_;
         auto rollout = sample_rollout(engine_, options_.seed, options_.prompts_per_step,
                                       options_.group_size, problems, tokens, cursor);
@@ -116,7 +116,7 @@ public:
         require<value_error>(rollout_.has_value(), "grpo_trainer::update",
                              "expected a rollout to learn from, got none; call collect first");
         trace_range const range("grove: update");
-        clock const start;
+        stopwatch const start;
         step_record record = record_;
         learn(record);
         record.seconds += start.seconds();
@@ -188,13 +188,6 @@ public:
     }
 
 private:
-    struct clock {
-        std::chrono::steady_clock::time_point begin = std::chrono::steady_clock::now();
-        double seconds() const {
-            return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-        }
-    };
-
     std::size_t responses_per_step() const {
         return static_cast<std::size_t>(options_.prompts_per_step * options_.group_size);
     }

@@ -15,6 +15,7 @@
 #include "grove/train/ppo_control_report.hpp"
 #include "grove/train/shuffle.hpp"
 #include "grove/train/state.hpp"
+#include "grove/train/stopwatch.hpp"
 
 namespace grove::inline GROVE_ISA {
 

@@ -4,7 +4,6 @@
 #pragma once
 
 #include <algorithm>
-#include <chrono>
 #include <span>
 #include <utility>
 #include <vector>
@@ -26,17 +25,6 @@ struct ppo_record {
     double max_abs_diff = 0;  ///< max |trainer's − sampler's log-probability|, likewise
     double sampling_seconds = 0;
     double seconds = 0;  ///< of the rollout and the updates
-};
-
-/// Seconds since it was made.
-class stopwatch {
-public:
-    double seconds() const {
-        return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
-    }
-
-private:
-    std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
 /// 1 − Var(target − value) / Var(target): 1 for a critic that knows, 0 for one that knows the mean,

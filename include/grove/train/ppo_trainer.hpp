@@ -17,6 +17,7 @@
 #include "grove/train/sample_rollout.hpp"
 #include "grove/train/shuffle.hpp"
 #include "grove/train/state.hpp"
+#include "grove/train/stopwatch.hpp"
 
 namespace grove::inline GROVE_ISA {
 
