@@ -94,7 +94,7 @@ void composite(benchmark::State& state) {
         auto const z = matmul(x, w);
         auto const other = matmul(h.other_hidden, h.other_weight);
         auto const y = token_statistics(z, indices_from(tape, h.targets));
-        auto const d = token_divergence(z, grove::detail::constant_on(tape, other), h.law);
+        auto const d = token_divergence(z, constant(tape, other), h.law);
         auto const one = from_host(h.b, {h.hidden.rows()}, h.weights);
         tape.accumulate(y[0].buffer(), one.buffer());
         tape.accumulate(d.buffer(), one.buffer());
