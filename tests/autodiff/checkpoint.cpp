@@ -112,3 +112,26 @@ TEST_CASE("checkpoint: the function runs once forward, once more on the way back
     CHECK(calls == 3);
     CHECK(gradient == 6.0);
 }
+
+TEST_CASE("checkpoint: a second function gives the gradient, by every tracked input") {
+    eigen_backend backend(1);
+    autodiff<eigen_backend> tape(backend);
+    auto const number = [&](double x) { return from_host<double>(backend, {1}, {x}); };
+    std::vector<double> gradients(2);
+    auto const tracked = [&](std::size_t i, double x) {
+        return leaf(tape, number(x), [&, i](matrix const& g) { gradients[i] = to_host(g)[0]; });
+    };
+    auto const first = [](auto const& a, auto const& b, auto const& c) {
+        return std::array{a + b + c};
+    };
+    auto const again = [](auto const& a, auto const& b, auto const& c) {
+        return std::array{a * b * c};
+    };
+    auto const y = checkpoint(first, again,
+                              std::array{tracked(0, 2), tracked(1, 3), constant(tape, number(7))});
+    CHECK(to_host(y[0])[0] == 12.0);
+    backward(y[0]);
+    CHECK(gradients == std::vector{21.0, 14.0});
+    auto const acted = checkpoint(first, again, std::array{number(2), number(3), number(7)});
+    CHECK(to_host(acted[0])[0] == 12.0);
+}

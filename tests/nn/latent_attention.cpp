@@ -70,6 +70,38 @@ TEST_CASE("both associations of latent attention are the same function") {
     }
 }
 
+TEST_CASE("learning has the bits of acting in either association") {
+    eigen_backend backend(2);
+    decoder<eigen_backend, float> model(backend, latent_config(true), 1);
+    grove_test::set_weights(model);
+    auto const batch = grove_test::two_sequences();
+    auto const hidden = [&](auto& on, pass_options const& options) {
+        fresh_keys keys{batch.layout};
+        return to_host(model.forward(on, batch, keys, options).hidden);
+    };
+    autodiff<eigen_backend> tape(backend);
+    for (bool expand : {false, true}) {
+        pass_options const options{.expand_latents = expand};
+        CHECK(hidden(tape, options) == hidden(backend, options));
+    }
+    CHECK(hidden(tape, {}) != hidden(tape, {.expand_latents = true}));
+}
+
+TEST_CASE("latent attention: sequences that share keys act, but do not learn") {
+    eigen_backend backend(1);
+    decoder<eigen_backend, float> model(backend, latent_config(true), 1);
+    packed_tokens const batch{{1, 2}, {0, 0}, [] {
+                                  attention_layout shared;
+                                  shared.add(1, 0, 1);
+                                  shared.add(1, 0, 1);
+                                  return shared;
+                              }()};
+    fresh_keys keys{batch.layout};
+    CHECK_NOTHROW(model.forward(backend, batch, keys));
+    autodiff<eigen_backend> tape(backend);
+    CHECK_THROWS_AS(model.forward(tape, batch, keys), value_error);
+}
+
 TEST_CASE("recomputing blocks changes neither results nor gradients") {
     eigen_backend backend(2);
     for (auto const& config : configs()) {

@@ -368,19 +368,26 @@ public:
                                        buffer<T> const& k, buffer<T> const& v,
                                        indices const& offsets, indices const& key_first,
                                        indices const& key_counts) {
-        auto [out, normalizer] = inner_->attention(shape, q.value, k.value, v.value, offsets.value,
-                                                   key_first.value, key_counts.value);
-        if (!q.tracked() && !k.tracked() && !v.tracked())
-            return {buffer<T>{out}, buffer<T>{normalizer}};
-        auto y = record<T>(out, [=, this, o = out, n = normalizer](value<T> const& g) {
+        auto const known = inner_->attention(shape, q.value, k.value, v.value, offsets.value,
+                                             key_first.value, key_counts.value);
+        return {known_attention(shape, q, k, v, offsets, key_first, key_counts, known),
+                buffer<T>{known[1]}};
+    }
+    /// The output of `attention` where that and log Σ e^score are `known`: records the gradient.
+    template <class T>
+        requires has_attention<B, T>
+    buffer<T> known_attention(attention_shape const& shape, buffer<T> const& q, buffer<T> const& k,
+                              buffer<T> const& v, indices const& offsets, indices const& key_first,
+                              indices const& key_counts, std::array<value<T>, 2> const& known) {
+        if (!q.tracked() && !k.tracked() && !v.tracked()) return {known[0]};
+        return record<T>(known[0], [=, this](value<T> const& g) {
             auto [dq, dk, dv] =
-                inner_->attention_backward(shape, g, q.value, k.value, v.value, o, n, offsets.value,
-                                           key_first.value, key_counts.value);
+                inner_->attention_backward(shape, g, q.value, k.value, v.value, known[0], known[1],
+                                           offsets.value, key_first.value, key_counts.value);
             accumulate(q, dq);
             accumulate(k, dk);
             accumulate(v, dv);
         });
-        return {y, buffer<T>{normalizer}};
     }
     template <class T>
         requires has_attention<B, T>

@@ -3,6 +3,8 @@
 /// Recomputation instead of memory, and the entry points of differentiation on tensors.
 #pragma once
 
+#include <tuple>
+
 #include "grove/autodiff/autodiff.hpp"
 #include "grove/core/tensor.hpp"
 
@@ -62,37 +64,51 @@ void backward(tensor<autodiff<B>, T> const& y) {
                          y.backend().inner().template tabulate<T>(detail::one_law{}, 1));
 }
 
-/// f(x), keeping only x: the intermediates of `f` are recomputed when the gradient is needed. `f`
-/// is any function of a tensor on every backend that returns a std::array of tensors; it is called
-/// twice when learning, so it must not count or draw anything.
-template <class F, class B, class T>
-auto checkpoint(F f, tensor<B, T> const& x) {
+/// first(x…) with the gradient of again(x…), the same function computed anew: of the two, the tape
+/// keeps `x` alone. `first` is called with tensors of the inner backend, at once, and `again` with
+/// tensors of a tape of its own when the gradient is needed; both return a std::array of as many
+/// tensors and must not count or draw anything. To act, first(x…).
+template <class First, class Again, class B, class T, std::size_t Inputs>
+auto checkpoint(First first, Again again, std::array<tensor<B, T>, Inputs> const& x) {
     if constexpr (!is_autodiff<B>) {
-        return f(x);
+        return std::apply(first, x);
     } else {
-        using inner_backend = std::remove_reference_t<decltype(x.backend().inner())>;
+        using inner_backend = std::remove_reference_t<decltype(x[0].backend().inner())>;
         using inner_tensor = tensor<inner_backend, T>;
-        auto& tape = x.backend();
-        auto& inner = tape.inner();
-        auto const y = f(inner_tensor(inner, x.buffer().value, x.extents()));
+        auto& tape = x[0].backend();
+        auto const values_of = [](auto const&... tracked) {
+            return std::array{value_of(tracked)...};
+        };
+        auto const y = std::apply(first, std::apply(values_of, x));
         constexpr std::size_t outputs = std::tuple_size_v<std::remove_cvref_t<decltype(y)>>;
         std::array<typename inner_tensor::buffer_type, outputs> values;
         for (std::size_t k = 0; k < outputs; ++k) values[k] = y[k].buffer();
-        auto tracked =
-            tape.template record_joint<T>(values, [=, &tape, &inner](auto const& gradients) {
-                autodiff<inner_backend> nested(inner);
-                auto again = f(
-                    leaf(nested, inner_tensor(inner, x.buffer().value, x.extents()),
-                         [&](inner_tensor const& g) { tape.accumulate(x.buffer(), g.buffer()); }));
-                for (std::size_t k = 0; k < outputs; ++k)
-                    nested.accumulate(again[k].buffer(), gradients[k]);
-                nested.tape().run();
-            });
+        auto tracked = tape.template record_joint<T>(values, [=, &tape](auto const& gradients) {
+            autodiff<inner_backend> nested(tape.inner());
+            auto const leaf_of = [&](auto const& input) {
+                return leaf(nested, value_of(input), [&](inner_tensor const& g) {
+                    tape.accumulate(input.buffer(), g.buffer());
+                });
+            };
+            auto const leaves_of = [&](auto const&... inputs) {
+                return std::array{leaf_of(inputs)...};
+            };
+            auto const result = std::apply(again, std::apply(leaves_of, x));
+            for (std::size_t k = 0; k < outputs; ++k)
+                nested.accumulate(result[k].buffer(), gradients[k]);
+            nested.tape().run();
+        });
         std::array<tensor<B, T>, outputs> result;
         for (std::size_t k = 0; k < outputs; ++k)
             result[k] = tensor<B, T>(tape, tracked[k], y[k].extents());
         return result;
     }
+}
+/// f(x), keeping only x: the intermediates of `f`, any function of a tensor on every backend that
+/// returns a std::array of tensors, are computed again when the gradient is needed.
+template <class F, class B, class T>
+auto checkpoint(F f, tensor<B, T> const& x) {
+    return checkpoint(f, f, std::array{x});
 }
 
 }  // namespace grove::inline GROVE_ISA

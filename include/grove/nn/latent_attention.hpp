@@ -3,10 +3,46 @@
 /// DeepSeek's multi-head latent attention (arXiv 2405.04434, section 2.1; 2412.19437, 2.1.1).
 #pragma once
 
+#include <memory>
+
 #include "grove/nn/attention.hpp"
 #include "grove/ops/reduce.hpp"
 
 namespace grove::inline GROVE_ISA {
+
+namespace detail {
+/// The key source of one attention's two passes over the same tokens: the first, which acts, notes
+/// what spares the second, on a tape, to attend again.
+template <class B, class T>
+struct noted_keys {
+    attention_layout layout;
+    std::optional<placed_layout<B>> placed{};
+    attention_result<B, T> noted{};
+
+    using acting = tensor<B, T>;
+    acting attend(index_t /*layer*/, attention_shape const& shape, acting const& q, acting const& k,
+                  acting const& v) {
+        check_layout(layout, q.rows(), k.rows());
+        check_disjoint(layout);
+        if constexpr (has_attention<B, T>) {
+            placed = placed_layout<B>::of(q.backend(), layout);
+            noted = attention_with_normalizer(shape, q, k, v, *placed);
+            return noted.output;
+        } else {
+            return attention(shape, q, k, v, layout);
+        }
+    }
+    using learning = tensor<autodiff<B>, T>;
+    learning attend(index_t /*layer*/, attention_shape const& shape, learning const& q,
+                    learning const& k, learning const& v) const {
+        if constexpr (has_attention<B, T>) {
+            return known_attention(shape, q, k, v, *placed, noted);
+        } else {
+            return attention(shape, q, k, v, layout);
+        }
+    }
+};
+}  // namespace detail
 
 /// Keys and values of all heads come from one latent of `rank` columns, beside one rotated key of
 /// `rope` columns that the heads share: a cache holds [latent, rotated key], rank + rope columns.
@@ -14,7 +50,7 @@ namespace grove::inline GROVE_ISA {
 /// A score is (q_nope · (latent k_bᵀ) + q_rope · k_rope) · scale. By default q_nope k_b comes
 /// first, so that queries meet the latents themselves, all heads as one group; `expand` multiplies
 /// latent k_bᵀ first and the key source holds keys and values: as true, other bits, faster in long
-/// passes.
+/// passes. Gradients, which no sampler has to reproduce, take the second way in any case.
 template <class B, class T>
 struct latent_attention {
     index_t heads, nope, rope_dim, rank, value_dim;
@@ -79,8 +115,12 @@ struct latent_attention {
         auto const shared = kv_a_proj_with_mqa(x);
         auto const latent = kv_a_layernorm(slice_columns(shared, 0, rank));
         auto const k_rope = rope(slice_columns(shared, rank, rope_dim), table, positions, 1, pairs);
-        return o_proj(expand ? expanded(q_nope, q_rope, latent, k_rope, layer, keys)
-                             : absorbed(q_nope, q_rope, latent, k_rope, layer, keys));
+        if (expand) return o_proj(expanded(q_nope, q_rope, latent, k_rope, layer, keys));
+        if constexpr (is_autodiff<std::remove_cvref_t<decltype(x.backend())>>) {
+            return o_proj(learned(q_nope, q_rope, latent, k_rope, layer, keys));
+        } else {
+            return o_proj(absorbed(q_nope, q_rope, latent, k_rope, layer, keys));
+        }
     }
     template <class Visit>
     void visit(Visit&& f) {
@@ -122,6 +162,23 @@ private:
         auto const k = concatenate_columns(std::vector{latent, k_rope});
         attention_shape const s{heads, 1, columns, rank, true, scale};
         return by_head(keys.attend(layer, s, q, k, k), tokens, lift(on, v_b_proj));
+    }
+    /// The bits of `absorbed` with the gradient of `expanded`, whose products are narrower. The two
+    /// share the scores' normalizers and the output, so that the latter's forward pass is spared.
+    template <class X>
+    X learned(X const& q_nope, X const& q_rope, X const& latent, X const& k_rope, index_t layer,
+              fresh_keys const& keys) const {
+        using inner = std::remove_cvref_t<decltype(latent.backend().inner())>;
+        using source = detail::noted_keys<inner, T>;
+        auto const shared = std::make_shared<source>(source{keys.layout});
+        auto const first = [=, this](auto const&... x) {
+            shared->noted.output = absorbed(x..., layer, *shared);
+            return std::array{shared->noted.output};
+        };
+        auto const again = [=, this](auto const&... x) {
+            return std::array{expanded(x..., layer, *shared)};
+        };
+        return checkpoint(first, again, std::array{q_nope, q_rope, latent, k_rope})[0];
     }
     template <class X, class Keys>
     X expanded(X const& q_nope, X const& q_rope, X const& latent, X const& k_rope, index_t layer,

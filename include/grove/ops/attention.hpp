@@ -123,6 +123,22 @@ void check_attention(attention_shape const& shape, tensor<B, T> const& q, tensor
                          " columns and as many values of ", shape.value_columns(), ", got ",
                          k.extents(), " and ", v.extents());
 }
+/// Throws shape_error unless a layout is of `queries` rows and within `keys` rows.
+inline void check_layout(attention_layout const& layout, index_t queries, index_t keys) {
+    require<shape_error>(queries == layout.tokens(), "attention", "expected queries of ",
+                         layout.tokens(), " tokens, got ", queries);
+    for (std::size_t s = 0; s < layout.key_first.size(); ++s)
+        require<shape_error>(
+            layout.key_first[s] >= 0 && layout.key_first[s] + layout.key_counts[s] <= keys,
+            "attention", "expected keys within ", keys, " rows, got ", layout.key_counts[s],
+            " from row ", layout.key_first[s]);
+}
+/// Throws value_error where two sequences share keys, of which there is no gradient.
+inline void check_disjoint(attention_layout const& layout) {
+    require<value_error>(layout.keys_are_disjoint(), "attention",
+                         "expected sequences with keys of their own under autodiff, got shared "
+                         "ones");
+}
 }  // namespace detail
 
 /// An attention_layout on a backend, so that all layers of a pass share one upload.
@@ -138,17 +154,54 @@ struct placed_layout {
     }
 };
 
-/// The same as with a layout on the host; a layout that does not fit is the backend's to report.
+/// What an attention leaves for its gradient: the output [tokens, heads · value_width] and log Σ
+/// e^score [tokens, heads].
+template <class B, class T>
+struct attention_result {
+    tensor<B, T> output;
+    typename B::template buffer<T> log_normalizer;
+};
+
+/// The same as with a layout on the host, and what the gradient needs; a layout that does not fit
+/// is the backend's to report.
+template <class B, class T>
+attention_result<B, T> attention_with_normalizer(attention_shape const& shape,
+                                                 tensor<B, T> const& q, tensor<B, T> const& k,
+                                                 tensor<B, T> const& v,
+                                                 placed_layout<B> const& layout)
+    requires has_attention<B, T>
+{
+    detail::check_attention(shape, q, k, v);
+    auto [out, normalizer] =
+        q.backend().attention(shape, q.buffer(), k.buffer(), v.buffer(), layout.offsets,
+                              layout.key_first, layout.key_counts);
+    return {{q.backend(), std::move(out), {q.rows(), shape.output_columns()}},
+            std::move(normalizer)};
+}
 template <class B, class T>
 tensor<B, T> attention(attention_shape const& shape, tensor<B, T> const& q, tensor<B, T> const& k,
                        tensor<B, T> const& v, placed_layout<B> const& layout)
     requires has_attention<B, T>
 {
+    return attention_with_normalizer(shape, q, k, v, layout).output;
+}
+/// The output of an attention whose result is `known`, as a tape sees it: nothing is computed
+/// before its gradient is.
+template <class B, class T>
+tensor<autodiff<B>, T> known_attention(attention_shape const& shape,
+                                       tensor<autodiff<B>, T> const& q,
+                                       tensor<autodiff<B>, T> const& k,
+                                       tensor<autodiff<B>, T> const& v,
+                                       placed_layout<B> const& layout,
+                                       attention_result<B, T> const& known)
+    requires has_attention<B, T>
+{
     detail::check_attention(shape, q, k, v);
     return {q.backend(),
-            q.backend().attention(shape, q.buffer(), k.buffer(), v.buffer(), layout.offsets,
-                                  layout.key_first, layout.key_counts)[0],
-            {q.rows(), shape.output_columns()}};
+            q.backend().known_attention(shape, q.buffer(), k.buffer(), v.buffer(), {layout.offsets},
+                                        {layout.key_first}, {layout.key_counts},
+                                        {known.output.buffer(), known.log_normalizer}),
+            known.output.extents()};
 }
 
 /// softmax(q kᵀ · scale) v, causal, grouped queries (Ainslie et al. 2023). q [tokens, heads · dim];
@@ -159,17 +212,8 @@ template <class B, class T>
 tensor<B, T> attention(attention_shape const& shape, tensor<B, T> const& q, tensor<B, T> const& k,
                        tensor<B, T> const& v, attention_layout const& layout) {
     detail::check_attention(shape, q, k, v);
-    require<shape_error>(q.rows() == layout.tokens(), "attention", "expected queries of ",
-                         layout.tokens(), " tokens, got ", q.extents());
-    for (std::size_t s = 0; s < layout.key_first.size(); ++s)
-        require<shape_error>(
-            layout.key_first[s] >= 0 && layout.key_first[s] + layout.key_counts[s] <= k.rows(),
-            "attention", "expected keys within ", k.rows(), " rows, got ", layout.key_counts[s],
-            " from row ", layout.key_first[s]);
-    if constexpr (is_autodiff<B>)
-        require<value_error>(
-            layout.keys_are_disjoint(), "attention",
-            "expected sequences with keys of their own under autodiff, got shared ones");
+    detail::check_layout(layout, q.rows(), k.rows());
+    if constexpr (is_autodiff<B>) detail::check_disjoint(layout);
     if constexpr (has_attention<B, T>) {
         return attention(shape, q, k, v, placed_layout<B>::of(q.backend(), layout));
     } else {
