@@ -13,7 +13,7 @@ namespace grove::inline GROVE_ISA {
 /// where `count` is `pack<T>::size` except in the tail. The tail goes through the same
 /// instructions.
 template <class T, class Body>
-void for_each_pack(std::ptrdiff_t size, Body&& body) {
+[[gnu::always_inline]] inline void for_each_pack(std::ptrdiff_t size, Body&& body) {
     constexpr std::ptrdiff_t width = pack<T>::size;
     std::ptrdiff_t i = 0;
     for (; i + width <= size; i += width) body(i, static_cast<int>(width));

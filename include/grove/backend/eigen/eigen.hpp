@@ -329,11 +329,12 @@ public:
         check_rows("token_statistics", targets, vocabulary);
         rows_parallel(rows, 4 * vocabulary, [&](index_t i) {
             T const* row = logits.data() + i * vocabulary;
-            auto const set = kept_set(kept_offsets, kept, i);
+            auto const set = detail::kept_set(kept_offsets, kept, i);
             auto const s = detail::logit_statistics(row, vocabulary, inverse_temperature, set,
                                                     detail::scratch<T, 6>(vocabulary));
             auto const token = targets.data()[i];
-            T const logit = keeps(set, token) ? row[token] : -std::numeric_limits<T>::infinity();
+            T const logit =
+                detail::keeps(set, token) ? row[token] : -std::numeric_limits<T>::infinity();
             log_probability.data()[i] = math::fma(logit, inverse_temperature, -s.log_normalizer);
             entropy.data()[i] = s.entropy;
             log_normalizer.data()[i] = s.log_normalizer;
@@ -351,7 +352,7 @@ public:
         rows_parallel(targets.size(), 4 * vocabulary, [&](index_t i) {
             T const* row = logits.data() + i * vocabulary;
             T* target = dx.data() + i * vocabulary;
-            auto const set = kept_set(kept_offsets, kept, i);
+            auto const set = detail::kept_set(kept_offsets, kept, i);
             T const gl = g_log_probability.data()[i], ge = g_entropy.data()[i];
             pack<T> const tau(inverse_temperature), shift(-log_normalizer.data()[i]);
             pack<T> const h(entropy.data()[i]), pl(gl), pe(ge);
@@ -362,8 +363,9 @@ public:
                 store_pack(math::select(p == pack<T>(T(0)), p, -p * tau * slope), target + j,
                            count);
             });
-            if (!set.empty()) keep_only(target, vocabulary, set, detail::scratch<T, 6>(vocabulary));
-            if (auto const token = targets.data()[i]; keeps(set, token))
+            if (!set.empty())
+                detail::keep_only(target, vocabulary, set, detail::scratch<T, 6>(vocabulary));
+            if (auto const token = targets.data()[i]; detail::keeps(set, token))
                 target[token] += gl * inverse_temperature;
         });
         return dx;
@@ -405,23 +407,32 @@ private:
             }
         });
     }
+    /// A row of an operand, by value: a store of a pack may change anything that is in memory.
     template <class T>
-    static pack<T> load_operand(operand<buffer<T>> const& o, index_t i, index_t j, int count) {
-        T const* at = o.data.data() + i * o.row_stride + j * o.column_stride;
-        return o.column_stride == 0 ? pack<T>(*at) : load_pack(at, count);
-    }
+    struct operand_row {
+        T const* first;
+        index_t step;
+
+        operand_row(operand<buffer<T>> const& o, index_t i)
+            : first(o.data.data() + i * o.row_stride), step(o.column_stride) {}
+        pack<T> load(index_t j, int count) const {
+            return step == 0 ? pack<T>(*first) : load_pack(first + j, count);
+        }
+    };
     template <class Law, class T, std::size_t Outputs, class... Operands>
-    [[gnu::noinline]] static void map_row(Law const& law, index_t i, index_t begin, index_t end,
+    [[gnu::noinline]] static void map_row(Law law, index_t i, index_t begin, index_t end,
                                           std::array<buffer<T>, Outputs>& y, index_t columns,
                                           Operands const&... operands) {
-        for_each_pack<T>(end - begin, [&](index_t at, int count) {
-            index_t const j = begin + at;
-            auto const result = law(load_operand<T>(operands, i, j, count)...);
-            using traits = detail::output_traits<std::remove_const_t<decltype(result)>>;
-            for (std::size_t k = 0; k < Outputs; ++k)
-                store_pack(traits::get(result, static_cast<int>(k)), y[k].data() + i * columns + j,
-                           count);
-        });
+        std::array<T*, Outputs> targets;
+        for (std::size_t k = 0; k < Outputs; ++k) targets[k] = y[k].data() + i * columns + begin;
+        [=](auto... rows) {
+            for_each_pack<T>(end - begin, [=](index_t at, int count) {
+                auto const result = law(rows.load(begin + at, count)...);
+                using traits = detail::output_traits<std::remove_const_t<decltype(result)>>;
+                for (std::size_t k = 0; k < Outputs; ++k)
+                    store_pack(traits::get(result, static_cast<int>(k)), targets[k] + at, count);
+            });
+        }(operand_row<T>(operands, i)...);
     }
     template <class T>
     static detail::matrix_view<T> view(T const* data, index_t rows, index_t columns,
@@ -478,22 +489,6 @@ private:
                             }
                         });
     }
-    static bool keeps(std::span<std::int32_t const> set, std::int32_t token) {
-        return set.empty() || std::find(set.begin(), set.end(), token) != set.end();
-    }
-    static std::span<std::int32_t const> kept_set(indices const& offsets, indices const& kept,
-                                                  index_t i) {
-        if (offsets.size() == 0) return {};
-        auto const begin = offsets.data()[i], end = offsets.data()[i + 1];
-        return {kept.data() + begin, static_cast<std::size_t>(end - begin)};
-    }
-    template <class T>
-    static void keep_only(T* row, index_t size, std::span<std::int32_t const> set, T* work) {
-        std::copy_n(row, size, work);
-        std::fill_n(row, size, T(0));
-        for (auto token : set) row[token] = work[token];
-    }
-
     detail::thread_arena arena_;
 };
 

@@ -114,6 +114,8 @@ void multiply_panel(left_block<T> a, index_t rows, T const* panel, index_t panel
     };
     index_t i = 0;
     while (i + tile_rows <= rows) i = tile.template operator()<tile_rows>(i);
+    if constexpr (tile_rows > 4)
+        if (i + 4 <= rows) i = tile.template operator()<4>(i);
     while (i + 2 <= rows) i = tile.template operator()<2>(i);
     if (i < rows) tile.template operator()<1>(i);
 }
@@ -136,13 +138,26 @@ void transpose_square(T const* source, index_t source_stride, T* target, index_t
 #pragma GCC diagnostic pop
 #endif
 
-/// Copies columns [0, columns) × rows [0, terms) of `b` to a panel of rows of `panel_columns`,
-/// padded with zeros to whole packs.
+/// `columns` and the lanes behind them in the last pack.
 template <class T>
-void fill_panel(matrix_view<T> b, index_t terms, index_t columns, T* panel) {
-    constexpr index_t stride = panel_columns<T>;
+index_t whole_packs(index_t columns) {
+    return (columns + pack<T>::size - 1) / pack<T>::size * pack<T>::size;
+}
+/// Columns of the next panel where `left` are left. A panel of one pack behind a full one would
+/// cost far more than its share, since a tile loads as many numbers of A for it: two of two packs.
+template <class T>
+index_t next_panel(index_t left) {
+    constexpr index_t width = pack<T>::size, full = panel_columns<T>;
+    return left > full && left <= full + width ? full - width : std::min(full, left);
+}
+
+/// Copies columns [0, columns) × rows [0, terms) of `b` to a panel of rows of `stride`, padded with
+/// zeros to whole packs.
+template <class T>
+void fill_panel(matrix_view<T> b, index_t terms, index_t columns, T* panel,
+                index_t stride = panel_columns<T>) {
     constexpr index_t width = pack<T>::size;
-    index_t const padded = (columns + width - 1) / width * width;
+    index_t const padded = whole_packs<T>(columns);
     if (b.column_stride == 1) {
         for (index_t t = 0; t < terms; ++t) {
             T const* source = b.at(t, 0);
@@ -240,7 +255,7 @@ inline constexpr index_t block_panels = 16;
 template <class T>
 void multiply(matrix_view<T> a, matrix_view<T> b, index_t rows, index_t columns, index_t terms,
               T* c, index_t c_stride, bool accumulate) {
-    constexpr index_t stride = panel_columns<T>, block_columns = block_panels * stride;
+    constexpr index_t block_columns = block_panels * panel_columns<T>;
     if (terms == 0 && !accumulate)
         for (index_t i = 0; i < rows; ++i) std::fill_n(c + i * c_stride, columns, T(0));
     bool const direct = b.column_stride == 1 && rows < pack_rows;
@@ -255,28 +270,33 @@ void multiply(matrix_view<T> a, matrix_view<T> b, index_t rows, index_t columns,
         c += j;
         columns -= j;
     }
-    T* const panels = scratch<T, 0>(std::min(block_columns, columns + stride) * block_terms);
+    T* const panels =
+        scratch<T, 0>(std::min(block_columns, columns + panel_columns<T>) * block_terms);
     T* const memory = a.column_stride == 1 ? nullptr : scratch<T, 1>(left_size(block_rows));
     for (index_t t = 0; t < terms; t += block_terms)
         for (index_t first = 0; first < columns; first += block_columns) {
             index_t const count = std::min(block_terms, terms - t);
             index_t const end = std::min(columns, first + block_columns);
-            auto in_place = [&](index_t width) { return direct && width % pack<T>::size == 0; };
-            for (index_t j = first; j < end; j += stride)
-                if (!in_place(std::min(stride, end - j)))
-                    fill_panel(b.from(t, j), count, std::min(stride, end - j),
-                               panels + (j - first) * block_terms);
+            auto each_panel = [&](auto&& body) {
+                for (index_t j = first; j < end;) {
+                    index_t const width = next_panel<T>(end - j);
+                    bool const where_it_is = direct && width % pack<T>::size == 0;
+                    body(j, width, where_it_is, panels + (j - first) * block_terms);
+                    j += width;
+                }
+            };
+            each_panel([&](index_t j, index_t width, bool where_it_is, T* panel) {
+                if (!where_it_is)
+                    fill_panel(b.from(t, j), count, width, panel, whole_packs<T>(width));
+            });
             for (index_t i = 0; i < rows; i += block_rows) {
                 index_t const height = std::min(block_rows, rows - i);
                 auto const block = left_block<T>::of(a.from(i, t), height, count, memory);
-                for (index_t j = first; j < end; j += stride) {
-                    index_t const width = std::min(stride, end - j);
-                    bool const where_it_is = in_place(width);
-                    multiply_columns(block, height,
-                                     where_it_is ? b.at(t, j) : panels + (j - first) * block_terms,
-                                     where_it_is ? b.row_stride : stride, count, width,
-                                     c + i * c_stride + j, c_stride, t == 0 && !accumulate);
-                }
+                each_panel([&](index_t j, index_t width, bool where_it_is, T* panel) {
+                    multiply_columns(block, height, where_it_is ? b.at(t, j) : panel,
+                                     where_it_is ? b.row_stride : whole_packs<T>(width), count,
+                                     width, c + i * c_stride + j, c_stride, t == 0 && !accumulate);
+                });
             }
         }
 }

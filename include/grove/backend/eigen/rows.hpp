@@ -68,6 +68,25 @@ std::pair<T, T> exponentiate_row(T* scores, index_t size, T scale) {
     return {top, sum_lanes(sum)};
 }
 
+/// Whether `set` keeps a token; an empty one keeps all.
+inline bool keeps(std::span<std::int32_t const> set, std::int32_t token) {
+    return set.empty() || std::find(set.begin(), set.end(), token) != set.end();
+}
+/// The tokens kept in row i; without offsets none are named.
+template <class Indices>
+std::span<std::int32_t const> kept_set(Indices const& offsets, Indices const& kept, index_t i) {
+    if (offsets.size() == 0) return {};
+    auto const begin = offsets.data()[i], end = offsets.data()[i + 1];
+    return {kept.data() + begin, static_cast<std::size_t>(end - begin)};
+}
+/// Zeros in all places of a row but those of `set`; `work` has as many places.
+template <class T>
+void keep_only(T* row, index_t size, std::span<std::int32_t const> set, T* work) {
+    std::copy_n(row, size, work);
+    std::fill_n(row, size, T(0));
+    for (auto token : set) row[token] = work[token];
+}
+
 /// What a policy needs to know of one row of logits: log Σ e^z and the entropy of softmax(z).
 template <class T>
 struct row_statistics {
