@@ -48,6 +48,8 @@ TEST_CASE_TEMPLATE("eigen: products have the reference's bits at any shape and n
                                                       {95, 47, 300},
                                                       {96, 48, 130},
                                                       {130, 111, 260},
+                                                      {170, 64, 300},
+                                                      {6, 816, 20},
                                                       {5, 3, 0},
                                                       {7, 25, 300, false, false, 3}})
         for (bool transpose_a : {false, true})

@@ -42,13 +42,12 @@ public:
         }
         if (rows == 1) {
             arena_.parallel(columns, grain_, [&](index_t begin, index_t end) {
-                map_row(law, 0, begin, end, y, columns, first, more...);
+                map_rows(law, 0, 1, begin, end, y, columns, first, more...);
             });
         } else {
             arena_.parallel(rows, std::max<index_t>(1, grain_ / (columns + 1)),
                             [&](index_t begin, index_t end) {
-                                for (index_t i = begin; i < end; ++i)
-                                    map_row(law, i, 0, columns, y, columns, first, more...);
+                                map_rows(law, begin, end, 0, columns, y, columns, first, more...);
                             });
         }
         return y;
@@ -419,20 +418,23 @@ private:
             return step == 0 ? pack<T>(*first) : load_pack(first + j, count);
         }
     };
+    /// Columns [begin, end) of rows [first, last).
     template <class Law, class T, std::size_t Outputs, class... Operands>
-    [[gnu::noinline]] static void map_row(Law law, index_t i, index_t begin, index_t end,
-                                          std::array<buffer<T>, Outputs>& y, index_t columns,
-                                          Operands const&... operands) {
+    [[gnu::noinline]] static void map_rows(Law law, index_t first, index_t last, index_t begin,
+                                           index_t end, std::array<buffer<T>, Outputs>& y,
+                                           index_t columns, Operands const&... operands) {
         std::array<T*, Outputs> targets;
-        for (std::size_t k = 0; k < Outputs; ++k) targets[k] = y[k].data() + i * columns + begin;
-        [=](auto... rows) {
+        for (std::size_t k = 0; k < Outputs; ++k) targets[k] = y[k].data() + begin;
+        auto const row = [=](index_t place, auto... rows) {
             for_each_pack<T>(end - begin, [=](index_t at, int count) {
                 auto const result = law(rows.load(begin + at, count)...);
                 using traits = detail::output_traits<std::remove_const_t<decltype(result)>>;
                 for (std::size_t k = 0; k < Outputs; ++k)
-                    store_pack(traits::get(result, static_cast<int>(k)), targets[k] + at, count);
+                    store_pack(traits::get(result, static_cast<int>(k)), targets[k] + place + at,
+                               count);
             });
-        }(operand_row<T>(operands, i)...);
+        };
+        for (index_t i = first; i < last; ++i) row(i * columns, operand_row<T>(operands, i)...);
     }
     template <class T>
     static detail::matrix_view<T> view(T const* data, index_t rows, index_t columns,
