@@ -186,7 +186,7 @@ TEST_CASE("the constant of Dr. GRPO does not know the batch") {
 }
 
 TEST_CASE("binary trust regions hold frequent tokens and free rare ones") {
-    double const rare = std::log(0.001), frequent = std::log(0.5);
+    double const rare = std::log(0.0001), frequent = std::log(0.5);
     auto const weight = [](auto const& law, double old, double ratio, double a) {
         rl::unit_numbers<double> const token{old + std::log(ratio), std::log(ratio), 0.0, a};
         return law(ratio, token) / (a * token.log_probability);

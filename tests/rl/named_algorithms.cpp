@@ -5,6 +5,7 @@
 
 #include "golden.hpp"
 #include "grove/rl/preset.hpp"
+#include "grove/rl/preset/verl.hpp"
 
 using namespace grove;
 using grove_test::check_golden;
@@ -87,6 +88,24 @@ TEST_CASE("named algorithms") {
         {-0.13497077498702348, -0.09515209735070274, -0.10099708649325313, 0.11495690073811603,
          0.12232832218871886, 0.02868150163766229, 0.0, 0.10013802995095743, -0.07648762717250966,
          -0.5825968555643726, -0.07886378245804848, 0.0, 0.0});
+}
+
+TEST_CASE("dppo's bounds are the paper's: 0.2 in probability, 0.05 nats") {
+    // π from 0.4 to `now`; KL of the two: 0.0226 nats at 0.51, 0.0811 nats at 0.6.
+    auto const slope = [](auto const& objective, double now) {
+        grove_test::recorded_batch<double> const batch{.log_probability = {std::log(now)},
+                                                       .old_log_probability = {std::log(0.4)},
+                                                       .advantage = {1.0},
+                                                       .offsets = {0, 1}};
+        std::vector<double> gradient(1);
+        rl::evaluate(objective, batch.view(), gradient);
+        return gradient[0];
+    };
+    CHECK(slope(rl::dppo_kl{}, 0.51) == doctest::Approx(-0.51 / 0.4));
+    CHECK(slope(rl::dppo_kl{}, 0.6 - 1e-9) == 0.0);
+    CHECK(slope(rl::verl_dppo_kl(), 0.6 - 1e-9) == doctest::Approx(-0.6 / 0.4));
+    CHECK(slope(rl::dppo_tv{}, 0.6 - 1e-9) == doctest::Approx(-0.6 / 0.4));
+    CHECK(slope(rl::dppo_tv{}, 0.61) == 0.0);
 }
 
 TEST_CASE("laws outside a named algorithm") {

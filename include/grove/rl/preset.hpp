@@ -77,14 +77,15 @@ using gdpo = objective<decoupled_rewards<>, token_ratio, clipped, no_kl, token_m
 using clip_cov = objective<group_normalized, token_ratio, covariance_clipped, no_kl, token_mean>;
 /// Kl-cov (Cui et al. 2025); the batch names the tokens (covariance.hpp).
 using kl_cov = objective<group_normalized, token_ratio, covariance_penalized, no_kl, token_mean>;
-/// DPPO (Qi et al. 2026) with a trust region in probability.
-using dppo_tv = objective<group_normalized, token_ratio, total_variation_trust, no_kl, token_mean>;
-/// DPPO (Qi et al. 2026) with a trust region in binary divergence.
-using dppo_kl = objective<group_normalized, token_ratio, binary_kl_trust, no_kl, token_mean>;
+/// DPPO (Qi et al. 2026) with a trust region in probability; without the deviation (appendix C).
+using dppo_tv = objective<group_centred, token_ratio, total_variation_trust, no_kl, token_mean>;
+/// DPPO with a trust region in binary divergence.
+using dppo_kl = objective<group_centred, token_ratio, binary_kl_trust, no_kl, token_mean>;
 /// On-policy distillation by policy gradients (Gu et al. 2023, MiniLLM, as in TRL): the teacher's
 /// log-ratio as each token's advantage. `{.advantage = {.discount = …}}` looks further ahead.
 using policy_distillation = objective<teacher_log_ratio, token_ratio, clipped, no_kl, token_mean>;
-/// DRO (Richemond et al. 2024): a quadratic pull towards the sampling policy.
+/// DRO as in Tinker and verl (after Richemond et al. 2024; the group's mean as in Kimi k1.5): a
+/// quadratic pull towards the sampling policy.
 using dro = objective<group_centred, token_ratio, direct_quadratic, no_kl, token_mean>;
 
 /// What the DeepSeek-R1 papers report: β for all stages, ε for the first RL stage of R1. An ε of 10

@@ -55,6 +55,10 @@ public:
         reference_->copy_from(model);
     }
 
+    /// The composition in use, whose coefficients a controller may change between steps. A
+    /// controller is not part of a checkpoint.
+    Objective& objective() { return objective_; }
+
     /// Steps completed.
     index_t step_number() const { return step_; }
     /// Which problem comes next, and how often each was visited.

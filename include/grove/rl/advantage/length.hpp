@@ -28,7 +28,8 @@ inline void check_lengths(char const* operation, std::span<index_t const> length
 /// A = R − Σ|o|·R / Σ|o| over the responses to one prompt (Hao et al. 2025, OPO): the baseline of
 /// least variance where a gradient's square grows with the length.
 ///
-/// A group of equal rewards, a group of one and a response without a reward get exactly 0.
+/// A group of equal rewards, a group of one (verl: its reward) and a response without a reward get
+/// exactly 0.
 struct length_weighted_baseline {
     static constexpr level unit = level::sequence;
 

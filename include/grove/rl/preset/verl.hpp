@@ -48,11 +48,11 @@ inline verl_objective<group_normalized, token_ratio, total_variation_trust> verl
             .surrogate = {.cap = 3},
             .kl_coefficient = 0};
 }
-/// `loss_mode="dppo_kl"` with the configuration's cap of 3.
+/// `loss_mode="dppo_kl"` with the configuration's cap of 3, and its clip ratio as the bound.
 inline verl_objective<group_normalized, token_ratio, binary_kl_trust> verl_dppo_kl() {
     return {.advantage = {.epsilon = 1e-6},
             .ratio = {.limit = 20},
-            .surrogate = {.cap = 3},
+            .surrogate = {.low = 0.2, .high = 0.2, .cap = 3},
             .kl_coefficient = 0};
 }
 /// `loss_mode="clip_cov"`.

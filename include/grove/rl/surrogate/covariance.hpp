@@ -20,7 +20,7 @@ struct covariance_clipped {
     static constexpr bool clips = true;
     static constexpr bool selects = true;  ///< the batch must say which tokens are selected
 
-    double low = 0.2;
+    double low = 0.2;  ///< verl's default; the authors' runs have 1 on both sides
     double high = 0.2;
 
     template <class Number>
@@ -33,13 +33,13 @@ struct covariance_clipped {
     }
 };
 
-/// r·A − coefficient·|log r| for the selected tokens, r·A for the others (kl-cov). verl's function
-/// says 1, its configuration 0.1.
+/// r·A − coefficient·|log r| for the selected tokens, r·A for the others (kl-cov; the
+/// paper writes KL(π_old ‖ π) for the penalty, and its code |log r|).
 struct covariance_penalized {
     static constexpr level ratio_unit = level::token;
     static constexpr bool selects = true;  ///< the batch must say which tokens are selected
 
-    double coefficient = 1.0;  ///< ≥ 0
+    double coefficient = 1.0;  ///< ≥ 0; the paper's; verl's configuration says 0.1
 
     template <class Number>
     GROVE_HD Number operator()(Number ratio, unit_numbers<Number> const& token) const {

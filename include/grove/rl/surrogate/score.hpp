@@ -59,8 +59,10 @@ struct clipped_score {
 };
 
 /// sg(φ(w))·A·log π with φ(w) = exp(λ + k·log w − λ·w) of the response's ratio w (Shen et
-/// al. 2026, VESPO; powers and decays are TRL's): a smooth
-/// weight, 1 at w = 1, that dies away on both sides faster than any clip. It takes sequence_ratio.
+/// al. 2026, VESPO, eq. 20; powers and decays are the paper's, section 4.1, and TRL's): a smooth
+/// weight, 1 at w = 1 and at most 1.25, that falls as wᵏ below and exponentially above. It takes
+/// sequence_ratio. `log π_old` should be the sampler's, and then a correction for another sampler
+/// is not to be set beside it.
 struct variational_score {
     static constexpr level ratio_unit = level::sequence;
     static constexpr bool clips = true;
@@ -85,10 +87,12 @@ struct variational_score {
     }
 };
 
-/// A·log π − (β / 2)·(log r)² (Richemond et al. 2024, DRO; Kimi Team 2025): a pull back to the
-/// sampling policy in place of a clip.
+/// A·log π − (β / 2)·(log r)², by tokens as in Tinker and verl: a pull back to the sampling policy
+/// in place of a clip. By responses it is Kimi k1.5's (2025), and with the reference in place of
+/// the sampling policy and a learned value in A it is DRO (Richemond et al. 2024).
 struct direct_quadratic {
-    double beta = 0.1;  ///< ≥ 0
+    double beta =
+        0.1;  ///< ≥ 0; Richemond et al.: 1 for a response, Tinker's and verl's examples: 0.05
 
     template <class Number>
     GROVE_HD Number operator()(Number /*ratio*/, unit_numbers<Number> const& unit) const {
@@ -101,13 +105,14 @@ struct direct_quadratic {
 /// sg(min(r, cap))·A·log π where the probability of the token has not moved further than allowed
 /// in the direction of A, else 0 (Qi et al. 2026, DPPO, total variation): rare tokens may change
 /// their ratio freely, frequent ones may not. π − π_old ≤ high where A > 0, ≥ −low elsewhere.
+/// π_old must be the policy that sampled, not one computed again (section 5.2).
 struct total_variation_trust {
     static constexpr level ratio_unit = level::token;
     static constexpr bool clips = true;
 
-    double low = 0.2;   ///< in probability
+    double low = 0.2;   ///< in probability; the paper: 0.15 and 0.2
     double high = 0.2;  ///< in probability
-    double cap = 20.0;  ///< of the weight; verl's configuration passes 3
+    double cap = 20.0;  ///< of the weight, as in TRL; the paper: none or 5; verl's configuration: 3
 
     template <class Number>
     GROVE_HD Number operator()(Number ratio, unit_numbers<Number> const& unit) const {
@@ -131,9 +136,9 @@ struct binary_kl_trust {
     static constexpr level ratio_unit = level::token;
     static constexpr bool clips = true;
 
-    double low = 0.2;   ///< nats, where A ≤ 0
-    double high = 0.2;  ///< nats, where A > 0
-    double cap = 20.0;  ///< of the weight; verl's configuration passes 3
+    double low = 0.05;   ///< nats, where A ≤ 0; the paper's (appendices C and E)
+    double high = 0.05;  ///< nats, where A > 0
+    double cap = 20.0;   ///< as in total_variation_trust
 
     template <class Number>
     GROVE_HD Number operator()(Number ratio, unit_numbers<Number> const& unit) const {
