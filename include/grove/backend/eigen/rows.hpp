@@ -4,6 +4,7 @@
 /// one fixed order, so that a row's bits depend on the row alone.
 #pragma once
 
+#include <algorithm>
 #include <span>
 
 #include "grove/core/number.hpp"
