@@ -8,7 +8,7 @@
 // (PPO), or to learn from the best of each group at first, which pays a group that guesses (GRPO).
 //
 //   digit_completion ppo [--steps 200] [--entropy 0]
-//   digit_completion grpo [--explore 1000] [--steps 800] [--entropy 0.5]
+//   digit_completion grpo [--explore 2400] [--steps 500] [--entropy 0.3]
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -101,9 +101,9 @@ struct settings {
     std::string method = "ppo";
     std::string checkpoint = GROVE_CHECKPOINT;
     std::string out = "runs/digit_completion";
-    index_t steps = 0;       // 0: 200 of PPO, 800 of GRPO
-    index_t explore = 1000;  // of GRPO: steps before that learn from the best of each group
-    double entropy = -1;     // nats per token held at the beginning; none: 0 of PPO, 0.5 of GRPO
+    index_t steps = 0;       // 0: 200 of PPO, 500 of GRPO
+    index_t explore = 2400;  // of GRPO: steps before that learn from the best of each group
+    double entropy = -1;     // nats per token held at the beginning; none: 0 of PPO, 0.3 of GRPO
     std::uint64_t seed = 0;
 };
 
@@ -190,7 +190,7 @@ double train_grpo(model& policy, settings const& s) {
         run(trainer, "pass_at_k", s.explore, 0.0, s, policy, reward);
     }
     grove::grpo_trainer trainer(policy, grove::rl::dapo(), options, schedule);
-    return run(trainer, "grpo", s.steps > 0 ? s.steps : 800, s.entropy < 0 ? 0.5 : s.entropy, s,
+    return run(trainer, "grpo", s.steps > 0 ? s.steps : 500, s.entropy < 0 ? 0.3 : s.entropy, s,
                policy, reward);
 }
 
@@ -202,11 +202,11 @@ int main(int argc, char** argv) try {
     app.add_option("method", s.method, "ppo or grpo")->check(CLI::IsMember({"ppo", "grpo"}));
     app.add_option("--checkpoint", s.checkpoint, "folder to start from")->capture_default_str();
     app.add_option("--out", s.out, "folder of METHOD.jsonl")->capture_default_str();
-    app.add_option("--steps", s.steps, "rollouts of 800 answers; 0: 200 of ppo, 800 of grpo")
+    app.add_option("--steps", s.steps, "rollouts of 800 answers; 0: 200 of ppo, 500 of grpo")
         ->capture_default_str();
     app.add_option("--explore", s.explore, "rollouts of grpo before, best of each group")
         ->capture_default_str();
-    app.add_option("--entropy", s.entropy, "nats a token at first; below 0: none, 0.5 of grpo")
+    app.add_option("--entropy", s.entropy, "nats a token at first; below 0: none, 0.3 of grpo")
         ->capture_default_str();
     app.add_option("--seed", s.seed, "seed of every draw")->capture_default_str();
     CLI11_PARSE(app, argc, argv);
