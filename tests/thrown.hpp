@@ -6,15 +6,15 @@
 
 namespace grove_test {
 
-/// The message of the exception of type `Error` that f throws, or "nothing thrown".
+/// The message of the exception of type `Error` that f throws; empty where it throws none.
 template <class Error, class F>
-std::string message(F&& f) {
+std::string message_of(F&& f) {
     try {
         f();
     } catch (Error const& e) {
         return e.what();
     }
-    return "nothing thrown";
+    return "";
 }
 
 }  // namespace grove_test

@@ -6,6 +6,7 @@
 
 #include <set>
 
+#include "../thrown.hpp"
 #include "conformance.hpp"
 #include "grove/backend/reference/reference.hpp"
 #include "grove/backend/refinement.hpp"
@@ -18,15 +19,7 @@ using sequential = thrust_backend<thrust_sequential>;
 using threaded = thrust_backend<thrust_tbb>;
 using conformance::down, conformance::ints, conformance::up;
 
-template <class F>
-std::string message(F&& f) {
-    try {
-        f();
-    } catch (value_error const& e) {
-        return e.what();
-    }
-    return "";
-}
+using grove_test::message_of;
 
 /// Offsets of segments of 0 to 4 rows, up to `rows`.
 ints ragged_offsets(index_t rows) {
@@ -125,15 +118,15 @@ TEST_CASE_TEMPLATE("thrust: bad indices and offsets are named as the reference n
     B b;
     auto const x = up(b, std::vector<float>(12, 1.0f));
     auto const index = up(b, ints{0, 3, -1, 1});
-    CHECK(message([&] { b.gather(x, 4, index); }) ==
+    CHECK(message_of<value_error>([&] { b.gather(x, 4, index); }) ==
           "[gather] expected indices in [0, 3), got 3 at 1");
-    CHECK(message([&] { b.scatter_add(x, 3, index, 4); }) ==
+    CHECK(message_of<value_error>([&] { b.scatter_add(x, 3, index, 4); }) ==
           "[scatter_add] expected indices in [0, 4), got -1 at 2");
-    CHECK(message([&] { b.segment_offsets(index, 3); }) ==
+    CHECK(message_of<value_error>([&] { b.segment_offsets(index, 3); }) ==
           "[segment_offsets] expected indices in [0, 3), got 3 at 1");
     for (ints const& wrong : {ints{}, {0}, {0, 3}, {1, 4}, {0, 5, 4}, {0, 5}}) {
         auto const offsets = up(b, wrong);
-        CHECK(message([&] { b.sum_segments(x, 3, offsets); }) ==
+        CHECK(message_of<value_error>([&] { b.sum_segments(x, 3, offsets); }) ==
               "[sum_segments] expected offsets that ascend from 0 to 4, got others");
         CHECK_THROWS_AS(b.repeat_segments(x, 3, offsets, 4), value_error);
         grouped_shape const g{4, 3, 3, static_cast<index_t>(wrong.size()) - 1};

@@ -11,7 +11,7 @@
 #include "grove/backend/refinement.hpp"
 
 using namespace grove;
-using grove_test::message;
+using grove_test::message_of;
 
 namespace {
 
@@ -191,25 +191,25 @@ TEST_CASE("cuda: the first bad index is thrown once, by whatever waits next") {
     auto const index = up(b, ints{0, 3, 1}), good = up(b, ints{2});
     b.gather(x, 4, index);
     b.scatter_add(x, 3, up(b, ints{0, -1, 2, 3}), 4);
-    CHECK(message<value_error>([&] { b.synchronize(); }) ==
+    CHECK(message_of<value_error>([&] { b.synchronize(); }) ==
           "[gather] expected indices in [0, 3), got 3 at 1");
     b.synchronize();
     CHECK(down<float>(b, b.gather(x, 4, good)) == numbers(4, 1.0f));
     auto const bad = b.gather(x, 4, index);
     numbers y(12);
-    CHECK(message<value_error>([&] { b.download(bad, std::span(y)); }) ==
+    CHECK(message_of<value_error>([&] { b.download(bad, std::span(y)); }) ==
           "[gather] expected indices in [0, 3), got 3 at 1");
-    CHECK(message<value_error>([&] {
+    CHECK(message_of<value_error>([&] {
               b.sum_segments(x, 3, up(b, ints{0, 5, 4}));
               b.synchronize();
           }) == "[sum_segments] expected offsets that ascend from 0 to 4, got others");
-    CHECK(message<value_error>([&] { b.sum_segments(x, 3, up(b, ints{})); }) ==
+    CHECK(message_of<value_error>([&] { b.sum_segments(x, 3, up(b, ints{})); }) ==
           "[sum_segments] expected offsets that ascend from 0 to 4, got none");
 }
 
 TEST_CASE("cuda: more memory than there is throws, and the backend goes on") {
     cuda_backend b;
-    auto const thrown = message<device_error>([&] { b.allocate<double>(index_t{1} << 44); });
+    auto const thrown = message_of<device_error>([&] { b.allocate<double>(index_t{1} << 44); });
     CHECK(thrown.starts_with("[cudaMalloc] expected success, got cudaErrorMemoryAllocation"));
     CHECK(down<float>(b, up(b, numbers{1, 2})) == numbers{1, 2});
 }

@@ -10,7 +10,7 @@
 #include "grove/ops/product.hpp"
 
 using namespace grove;
-using grove_test::message;
+using grove_test::message_of;
 
 namespace {
 
@@ -81,7 +81,7 @@ TEST_CASE("cuda: what DLPack cannot share is refused in a sentence, and stays th
     auto const refused = [&](auto change) {
         foreign source(memory.data, deleted);
         change(source.managed.dl_tensor);
-        return message<value_error>([&] { from_dlpack<float>(b, &source.managed); });
+        return message_of<value_error>([&] { from_dlpack<float>(b, &source.managed); });
     };
     CHECK(refused([](DLTensor& x) { x.device.device_type = kDLCPU; }) ==
           "[from_dlpack] expected a tensor on CUDA device 0, got one on device 0 of type 1");

@@ -14,7 +14,7 @@
 #include "grove/rollout/sampler.hpp"
 
 using namespace grove;
-using grove_test::message;
+using grove_test::message_of;
 
 namespace {
 
@@ -183,9 +183,9 @@ TEST_CASE("cuda: logits that are no numbers are refused by the next wait, and on
         on_device(b, logits, 700, {0.1, 0.5, 0.9}, options);
     };
     for (auto const& options : all_options) {
-        CHECK(message<value_error>([&] { draw(700 + 523, std::nanf(""), options); }) ==
+        CHECK(message_of<value_error>([&] { draw(700 + 523, std::nanf(""), options); }) ==
               "[sampler] expected logits without NaN, got one at 523");
-        CHECK(message<value_error>([&] { draw(1400 + 699, infinity, options); }) ==
+        CHECK(message_of<value_error>([&] { draw(1400 + 699, infinity, options); }) ==
               "[sampler] expected a finite largest logit, got another at 699");
         CHECK_NOTHROW(draw(700, -infinity, options));
     }

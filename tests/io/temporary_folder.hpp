@@ -11,6 +11,8 @@
 #include <string>
 #include <string_view>
 
+#include "../thrown.hpp"
+
 /// An empty folder that disappears with everything in it.
 class temporary_folder {
 public:
@@ -40,16 +42,7 @@ inline void write_file(std::filesystem::path const& path, std::string_view conte
     std::ofstream(path, std::ios::binary) << content;
 }
 
-/// The message of the `Error` that `call()` throws; empty where it throws none.
-template <class Error, class Call>
-std::string message_of(Call&& call) {
-    try {
-        call();
-    } catch (Error const& e) {
-        return e.what();
-    }
-    return "";
-}
+using grove_test::message_of;
 
 inline bool contains(std::string_view text, std::string_view part) {
     return text.find(part) != text.npos;

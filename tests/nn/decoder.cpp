@@ -14,7 +14,7 @@
 using namespace grove;
 using grove_test::dense_config;
 using grove_test::grouped_config;
-using grove_test::message;
+using grove_test::message_of;
 using grove_test::plain_config;
 
 namespace {
@@ -149,7 +149,7 @@ TEST_CASE("copy_from freezes a model as it is") {
     auto wider = grouped_config();
     wider.vocab_size = 9;
     model_type wide(backend, wider, 1);
-    CHECK(message<shape_error>([&] { frozen.copy_from(wide); }) ==
+    CHECK(message_of<shape_error>([&] { frozen.copy_from(wide); }) ==
           "[decoder::copy_from] expected model.embed_tokens.weight of shape [7, 8], got [9, 8]");
     CHECK(value(frozen) == before);
 }
@@ -162,7 +162,7 @@ TEST_CASE("a decoder refuses tokens and positions that it does not have") {
         return model.forward(backend, batch, keys).hidden;
     };
     auto const refusal = [&](packed_tokens const& batch) {
-        return message<value_error>([&] { hidden(batch); });
+        return message_of<value_error>([&] { hidden(batch); });
     };
     CHECK_NOTHROW(hidden(packed_tokens::of({{0, 6}})));
     CHECK(refusal(packed_tokens::of({{0, 7}})) ==
@@ -178,7 +178,7 @@ TEST_CASE("a decoder refuses tokens and positions that it does not have") {
     auto uneven = packed_tokens::of({{1, 2}});
     uneven.positions.pop_back();
     fresh_keys keys{uneven.layout};
-    CHECK(message<shape_error>([&] { model.forward(backend, uneven, keys); }) ==
+    CHECK(message_of<shape_error>([&] { model.forward(backend, uneven, keys); }) ==
           "[decoder] expected as many positions and laid-out tokens as tokens (2), got 1 and 2");
     uneven = packed_tokens::of({{1, 2}});
     uneven.tokens.push_back(1);

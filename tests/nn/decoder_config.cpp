@@ -5,6 +5,8 @@
 
 #include <string>
 
+#include "../thrown.hpp"
+
 using namespace grove;
 
 namespace {
@@ -16,14 +18,12 @@ std::string refusal(Change change) {
                           .topk_group = 2};
     CHECK_NOTHROW(config.validate());
     change(config);
-    try {
-        config.validate();
-    } catch (configuration_error const& e) {
-        std::string const sentence = e.what(), beginning = "[decoder_config] expected ";
-        CHECK(sentence.starts_with(beginning));
-        return sentence.substr(beginning.size());
-    }
-    return "";
+    std::string const sentence =
+        grove_test::message_of<configuration_error>([&] { config.validate(); });
+    if (sentence.empty()) return sentence;
+    std::string const beginning = "[decoder_config] expected ";
+    CHECK(sentence.starts_with(beginning));
+    return sentence.substr(beginning.size());
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <limits>
 #include <string>
 
+#include "../thrown.hpp"
 #include "recorded_batch.hpp"
 
 using namespace grove;
@@ -289,13 +290,9 @@ TEST_CASE("a number that is not finite is named") {
     auto batch = small_batch();
     std::vector<double> gradient(12);
     double const inf = std::numeric_limits<double>::infinity();
-    auto const message = [&](auto const& objective) -> std::string {
-        try {
-            rl::evaluate(objective, batch.view(), gradient);
-        } catch (value_error const& problem) {
-            return problem.what();
-        }
-        return "nothing thrown";
+    auto const message = [&](auto const& objective) {
+        return grove_test::message_of<value_error>(
+            [&] { rl::evaluate(objective, batch.view(), gradient); });
     };
     auto const both = [&](char const* part) {
         CHECK(message(rl::grpo{}).find(part) != std::string::npos);

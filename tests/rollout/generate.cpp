@@ -7,6 +7,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "../thrown.hpp"
 #include "small_model.hpp"
 
 using namespace grove;
@@ -33,12 +34,7 @@ tokens cut(tokens text, Ends ends) {
 template <class Error>
 std::string message(generator<eigen_backend, float>& engine,
                     std::vector<generation_request> const& asked) {
-    try {
-        engine(asked);
-    } catch (Error const& e) {
-        return e.what();
-    }
-    return "";
+    return grove_test::message_of<Error>([&] { engine(asked); });
 }
 
 }  // namespace

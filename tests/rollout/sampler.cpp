@@ -6,6 +6,8 @@
 #include <limits>
 #include <string>
 
+#include "../thrown.hpp"
+
 using namespace grove;
 
 namespace {
@@ -60,12 +62,7 @@ std::int32_t draw(sampler& s, numbers const& logits, double uniform) {
 }
 
 std::string refusal(sampling_options const& options) {
-    try {
-        sampler const s(options);
-    } catch (configuration_error const& e) {
-        return e.what();
-    }
-    return "";
+    return grove_test::message_of<configuration_error>([&] { sampler const s(options); });
 }
 
 }  // namespace
