@@ -162,8 +162,8 @@ struct attention_result {
     typename B::template buffer<T> log_normalizer;
 };
 
-/// The same as with a layout on the host, and what the gradient needs; a layout that does not fit
-/// is the backend's to report.
+/// `attention` with a layout that is on the backend, and what its gradient needs; a layout that
+/// does not fit is the backend's to report.
 template <class B, class T>
 attention_result<B, T> attention_with_normalizer(attention_shape const& shape,
                                                  tensor<B, T> const& q, tensor<B, T> const& k,
@@ -178,6 +178,7 @@ attention_result<B, T> attention_with_normalizer(attention_shape const& shape,
     return {{q.backend(), std::move(out), {q.rows(), shape.output_columns()}},
             std::move(normalizer)};
 }
+/// The output alone.
 template <class B, class T>
 tensor<B, T> attention(attention_shape const& shape, tensor<B, T> const& q, tensor<B, T> const& k,
                        tensor<B, T> const& v, placed_layout<B> const& layout)
