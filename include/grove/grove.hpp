@@ -35,6 +35,7 @@
 
 #include "grove/ops/attention.hpp"
 #include "grove/ops/create.hpp"
+#include "grove/ops/expert_rows.hpp"
 #include "grove/ops/index.hpp"
 #include "grove/ops/lm_head.hpp"
 #include "grove/ops/pointwise.hpp"

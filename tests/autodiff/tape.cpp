@@ -82,6 +82,18 @@ TEST_CASE_FIXTURE(fixture, "tape: shared subexpressions add up, and each sink is
     CHECK(visits == 1);
 }
 
+TEST_CASE_FIXTURE(fixture, "tape: a sum hands its gradient on as it is") {
+    double const* handed[] = {nullptr, nullptr};
+    auto const kept = [&](int i) {
+        return grove::leaf(tape, from_host<double>(backend, {2}, {1, 2}),
+                           [&handed, i](matrix const& g) { handed[i] = g.buffer().data(); });
+    };
+    auto const x = kept(0), y = kept(1);
+    backward(sum(x + y));
+    CHECK(handed[0] != nullptr);
+    CHECK(handed[0] == handed[1]);
+}
+
 TEST_CASE_FIXTURE(fixture, "tape: results that nobody uses are skipped") {
     auto const x = leaf({2, 3});
     auto const both = map(pair_law{}, x);

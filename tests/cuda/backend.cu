@@ -298,5 +298,6 @@ TEST_CASE("cuda: parts are put side by side, and everything else is fused too") 
     CHECK(cuda_backend::name() == "cuda");
     CHECK(capabilities(cuda_backend()) ==
           std::vector<std::string>{"join", "rms_norm", "swiglu", "rope", "attention",
-                                   "token_statistics", "token_sampling", "updates", "graphs"});
+                                   "expert_rows", "token_statistics", "token_sampling", "updates",
+                                   "graphs"});
 }

@@ -9,6 +9,7 @@
 #include "../ops/learn.hpp"
 #include "grove/backend/cuda/cuda.hpp"
 #include "grove/nn/parameter.hpp"
+#include "grove/ops/expert_rows.hpp"
 #include "grove/ops/rms_norm.hpp"
 #include "grove/ops/rope.hpp"
 #include "grove/ops/swiglu.hpp"
@@ -25,7 +26,7 @@ template <class T>
 constexpr bool all_fused =
     has_rms_norm<cuda_backend, T> && has_swiglu<cuda_backend, T> && has_rope<cuda_backend, T> &&
     has_join<cuda_backend, T> && has_attention<cuda_backend, T> &&
-    has_token_statistics<cuda_backend, T> && has_updates<cuda_backend, T>;
+    has_expert_rows<cuda_backend, T> && has_token_statistics<cuda_backend, T> && has_updates<cuda_backend, T>;
 static_assert(all_fused<float> && all_fused<double>);
 
 template <class T>
@@ -106,6 +107,49 @@ struct small_model {
 };
 
 }  // namespace
+
+TEST_CASE_TEMPLATE("cuda: rows to experts and back agree with their composites", T, float, double) {
+    cuda_backend b;
+    for (auto const& [tokens, top, columns, experts] : std::vector<std::array<index_t, 4>>{
+             {1, 1, 1, 1}, {5, 2, 7, 3}, {33, 6, 64, 64}, {300, 4, 131, 16}, {70, 8, 1024, 8}}) {
+        CAPTURE(tokens);
+        CAPTURE(columns);
+        ints chosen;
+        random_sequence random({.seed = 6});
+        for (index_t i = 0; i < tokens * top; ++i)
+            chosen.push_back(static_cast<std::int32_t>(random.integer(0, experts - 1)));
+        auto const order_on = [&](auto& on) {
+            return order_by_expert<std::remove_reference_t<decltype(on)>, T>(
+                indices_from(on, chosen).reshape({tokens, top}), experts);
+        };
+        auto const order = order_on(b);
+        ints const slots = to_host(order.slots), places = to_host(order.places);
+        for (std::size_t i = 0; i < slots.size(); ++i)
+            CHECK(places[static_cast<std::size_t>(slots[i])] == static_cast<std::int32_t>(i));
+        index_tensor<cuda_backend> const keys{b, indices_from(b, chosen).buffer(),
+                                              {tokens * top}};
+        CHECK(slots == to_host(index_tensor<cuda_backend>{
+                           b, b.argsort(keys.buffer()), {tokens * top}}));
+        CHECK(to_host(order.offsets) ==
+              to_host(index_tensor<cuda_backend>{
+                  b, b.segment_offsets(keys.buffer(), experts), {experts + 1}}));
+        auto const x = random_tensor<T>(b, {tokens, columns}, 7);
+        CHECK(disagreement([&](auto const& a) { return spread_rows(a, order_on(a.backend())); },
+                           [&](auto const& a) {
+                               return spread_rows_composite(a, order_on(a.backend()));
+                           },
+                           x) < tolerance<T>);
+        CHECK(disagreement(
+                  [&](auto const& a, auto const& w) {
+                      return combine_rows(a, order_on(a.backend()), w);
+                  },
+                  [&](auto const& a, auto const& w) {
+                      return combine_rows_composite(a, order_on(a.backend()), w);
+                  },
+                  random_tensor<T>(b, {tokens * top, columns}, 8),
+                  random_tensor<T>(b, {tokens, top}, 9)) < tolerance<T>);
+    }
+}
 
 TEST_CASE_TEMPLATE("cuda: fused layers agree with their composites, values and gradients", T, float,
                    double) {

@@ -6,6 +6,7 @@
 #include <array>
 #include <utility>
 
+#include "grove/autodiff/fused_rules.hpp"
 #include "grove/autodiff/tape.hpp"
 #include "grove/backend/concept.hpp"
 #include "grove/backend/refinement.hpp"
@@ -68,7 +69,7 @@ struct one_segment_law {
 /// One rule per primitive, one rule for all laws (core/law.hpp), one per fused operation that the
 /// inner backend offers with its gradient.
 template <class B>
-class autodiff {
+class autodiff : public detail::fused_rules<autodiff<B>, B> {
 public:
     template <class T>
     using value = typename B::template buffer<T>;
@@ -252,24 +253,6 @@ public:
         return record<T>(
             y, [=, this](value<T> const& g) { accumulate(x, inner_->strided_read(g, view)); });
     }
-    template <class T>
-        requires has_join<B, T>
-    buffer<T> join(std::vector<buffer<T>> const& parts, std::vector<strided_view> const& views,
-                   index_t size) {
-        std::vector<value<T>> values;
-        bool tracked = false;
-        for (auto const& part : parts) {
-            values.push_back(part.value);
-            tracked = tracked || part.tracked();
-        }
-        auto y = inner_->join(values, views, size);
-        if (!tracked) return {y};
-        return record<T>(y, [=, this](value<T> const& g) {
-            for (std::size_t p = 0; p < parts.size(); ++p)
-                if (parts[p].tracked()) accumulate(parts[p], inner_->strided_read(g, views[p]));
-        });
-    }
-
     // Products.
     template <class T>
     buffer<T> matmul(product_shape const& p, buffer<T> const& a, buffer<T> const& b) {
@@ -313,125 +296,6 @@ public:
         return {inner_->grouped_outer(s, x.value, y.value, offsets.value)};
     }
 
-    // Fused operations, offered exactly where the inner backend offers them with their gradients.
-    template <class T>
-        requires has_rms_norm<B, T>
-    std::array<buffer<T>, 2> rms_norm(buffer<T> const& x, buffer<T> const& w, index_t rows,
-                                      index_t columns, T epsilon) {
-        auto [y, inverse] = inner_->rms_norm(x.value, w.value, rows, columns, epsilon);
-        if (!x.tracked() && !w.tracked()) return {buffer<T>{y}, buffer<T>{inverse}};
-        auto out = record<T>(y, [=, this, r = inverse](value<T> const& g) {
-            auto [dx, dw] = inner_->rms_norm_backward(g, x.value, w.value, r, rows, columns);
-            accumulate(x, dx);
-            accumulate(w, dw);
-        });
-        return {out, buffer<T>{inverse}};
-    }
-    template <class T>
-        requires has_rms_norm<B, T>
-    std::array<buffer<T>, 2> rms_norm_backward(buffer<T> const& g, buffer<T> const& x,
-                                               buffer<T> const& w, buffer<T> const& inverse,
-                                               index_t rows, index_t columns) {
-        auto [dx, dw] =
-            inner_->rms_norm_backward(g.value, x.value, w.value, inverse.value, rows, columns);
-        return {buffer<T>{dx}, buffer<T>{dw}};
-    }
-    template <class T>
-        requires has_swiglu<B, T>
-    buffer<T> swiglu(buffer<T> const& x, index_t rows, index_t columns) {
-        auto y = inner_->swiglu(x.value, rows, columns);
-        if (!x.tracked()) return {y};
-        return record<T>(y, [=, this](value<T> const& g) {
-            accumulate(x, inner_->swiglu_backward(g, x.value, rows, columns));
-        });
-    }
-    template <class T>
-        requires has_swiglu<B, T>
-    buffer<T> swiglu_backward(buffer<T> const& g, buffer<T> const& x, index_t rows,
-                              index_t columns) {
-        return {inner_->swiglu_backward(g.value, x.value, rows, columns)};
-    }
-    template <class T>
-        requires has_rope<B, T>
-    buffer<T> rope(buffer<T> const& x, buffer<T> const& table, indices const& positions,
-                   index_t heads, index_t dim, rope_pairs pairs, bool inverse) {
-        auto y = inner_->rope(x.value, table.value, positions.value, heads, dim, pairs, inverse);
-        if (!x.tracked()) return {y};
-        return record<T>(y, [=, this](value<T> const& g) {
-            accumulate(x,
-                       inner_->rope(g, table.value, positions.value, heads, dim, pairs, !inverse));
-        });
-    }
-    template <class T>
-        requires has_attention<B, T>
-    std::array<buffer<T>, 2> attention(attention_shape const& shape, buffer<T> const& q,
-                                       buffer<T> const& k, buffer<T> const& v,
-                                       indices const& offsets, indices const& key_first,
-                                       indices const& key_counts) {
-        auto const known = inner_->attention(shape, q.value, k.value, v.value, offsets.value,
-                                             key_first.value, key_counts.value);
-        return {known_attention(shape, q, k, v, offsets, key_first, key_counts, known),
-                buffer<T>{known[1]}};
-    }
-    /// The output of `attention` where that and log Σ e^score are `known`: records the gradient.
-    template <class T>
-        requires has_attention<B, T>
-    buffer<T> known_attention(attention_shape const& shape, buffer<T> const& q, buffer<T> const& k,
-                              buffer<T> const& v, indices const& offsets, indices const& key_first,
-                              indices const& key_counts, std::array<value<T>, 2> const& known) {
-        if (!q.tracked() && !k.tracked() && !v.tracked()) return {known[0]};
-        return record<T>(known[0], [=, this](value<T> const& g) {
-            auto [dq, dk, dv] =
-                inner_->attention_backward(shape, g, q.value, k.value, v.value, known[0], known[1],
-                                           offsets.value, key_first.value, key_counts.value);
-            accumulate(q, dq);
-            accumulate(k, dk);
-            accumulate(v, dv);
-        });
-    }
-    template <class T>
-        requires has_attention<B, T>
-    std::array<buffer<T>, 3> attention_backward(attention_shape const& shape, buffer<T> const& g,
-                                                buffer<T> const& q, buffer<T> const& k,
-                                                buffer<T> const& v, buffer<T> const& out,
-                                                buffer<T> const& log_normalizer,
-                                                indices const& offsets, indices const& key_first,
-                                                indices const& key_counts) {
-        auto [dq, dk, dv] = inner_->attention_backward(
-            shape, g.value, q.value, k.value, v.value, out.value, log_normalizer.value,
-            offsets.value, key_first.value, key_counts.value);
-        return {buffer<T>{dq}, buffer<T>{dk}, buffer<T>{dv}};
-    }
-    template <class T>
-        requires has_token_statistics<B, T>
-    std::array<buffer<T>, 3> token_statistics(buffer<T> const& logits, index_t vocabulary,
-                                              indices const& targets, T inverse_temperature,
-                                              indices const& kept_offsets, indices const& kept) {
-        auto y = inner_->token_statistics(logits.value, vocabulary, targets.value,
-                                          inverse_temperature, kept_offsets.value, kept.value);
-        if (!logits.tracked()) return {buffer<T>{y[0]}, buffer<T>{y[1]}, buffer<T>{y[2]}};
-        auto out =
-            record_joint<T>(std::array{y[0], y[1]}, [=, this](std::array<value<T>, 2> const& g) {
-                accumulate(logits, inner_->token_statistics_backward(
-                                       logits.value, vocabulary, targets.value, inverse_temperature,
-                                       kept_offsets.value, kept.value, y[2], y[1], g[0], g[1]));
-            });
-        return {out[0], out[1], buffer<T>{y[2]}};
-    }
-    template <class T>
-        requires has_token_statistics<B, T>
-    buffer<T> token_statistics_backward(buffer<T> const& logits, index_t vocabulary,
-                                        indices const& targets, T inverse_temperature,
-                                        indices const& kept_offsets, indices const& kept,
-                                        buffer<T> const& log_normalizer, buffer<T> const& entropy,
-                                        buffer<T> const& g_log_probability,
-                                        buffer<T> const& g_entropy) {
-        return {inner_->token_statistics_backward(logits.value, vocabulary, targets.value,
-                                                  inverse_temperature, kept_offsets.value,
-                                                  kept.value, log_normalizer.value, entropy.value,
-                                                  g_log_probability.value, g_entropy.value)};
-    }
-
 private:
     template <class T>
     static operand<T> strip(operand<tracked_buffer<T>> const& o) {
@@ -449,10 +313,14 @@ private:
                       std::array<value<T>, Outputs> const& gradients,
                       std::array<operand<buffer<T>>, Inputs> const& inputs,
                       std::index_sequence<K...>, std::index_sequence<I...>) {
-        auto dx =
-            inner_->map(gradient_law<Law, static_cast<int>(Outputs), static_cast<int>(Inputs)>{law},
-                        rows, columns, full(gradients[K], columns)..., strip(inputs[I])...);
-        (unbroadcast(inputs[I], rows, columns, dx[I]), ...);
+        if constexpr (is_sum_law<Law>) {
+            (unbroadcast(inputs[I], rows, columns, gradients[0]), ...);
+        } else {
+            using gradient = gradient_law<Law, static_cast<int>(Outputs), static_cast<int>(Inputs)>;
+            auto dx = inner_->map(gradient{law}, rows, columns, full(gradients[K], columns)...,
+                                  strip(inputs[I])...);
+            (unbroadcast(inputs[I], rows, columns, dx[I]), ...);
+        }
     }
     /// Sums a gradient [rows, columns] over the directions in which the operand was repeated.
     template <class T>

@@ -104,6 +104,28 @@ concept has_attention =
         } -> std::same_as<std::array<typename B::template buffer<T>, 3>>;
     };
 
+/// Rows to the experts that tokens chose, and back; slot t · top + c is choice c of token t.
+/// `group_by_key` sorts the slots' keys, stably → {slot at each place, place of each slot, where
+/// the places of each of `groups` keys begin}; `spread_rows` gives y[place] = x[token] of each
+/// slot; `combine_rows` Σ_c weight · y[place] of each token, without weights (an empty buffer) the
+/// plain sum; `combine_rows_backward` → {dy, dweights}.
+template <class B, class T>
+concept has_expert_rows = requires(B& b, typename B::template buffer<T> const& x,
+                                   typename B::template buffer<std::int32_t> const& places) {
+    {
+        b.group_by_key(places, index_t{})
+    } -> std::same_as<std::array<typename B::template buffer<std::int32_t>, 3>>;
+    {
+        b.spread_rows(x, index_t{}, places, index_t{})
+    } -> std::same_as<typename B::template buffer<T>>;
+    {
+        b.combine_rows(x, x, index_t{}, places, index_t{})
+    } -> std::same_as<typename B::template buffer<T>>;
+    {
+        b.combine_rows_backward(x, x, x, index_t{}, places, index_t{})
+    } -> std::same_as<std::array<typename B::template buffer<T>, 2>>;
+};
+
 /// Of each row of logits [rows, vocabulary]: the target's log-probability, the entropy and log Σ
 /// e^z of z = logits / temperature, over all tokens or over the kept ones (`kept_offsets` [rows +
 /// 1] into `kept`; an empty range keeps all).
@@ -183,6 +205,7 @@ std::vector<std::string> capabilities(B const&) {
     if (has_swiglu<B, T>) names.emplace_back("swiglu");
     if (has_rope<B, T>) names.emplace_back("rope");
     if (has_attention<B, T>) names.emplace_back("attention");
+    if (has_expert_rows<B, T>) names.emplace_back("expert_rows");
     if (has_token_statistics<B, T>) names.emplace_back("token_statistics");
     if (has_token_sampling<B, T>) names.emplace_back("token_sampling");
     if (has_updates<B, T>) names.emplace_back("updates");

@@ -49,6 +49,11 @@ template <class Law, class N, int Inputs>
 inline constexpr int law_outputs = detail::output_traits<decltype(detail::law_result<Law, N>(
     std::make_index_sequence<Inputs>()))>::count;
 
+/// Whether a law says (`static constexpr bool is_sum = true`) that it adds its inputs: then the
+/// gradient of its result is that of each of them, as it is.
+template <class Law>
+inline constexpr bool is_sum_law = requires { requires Law::is_sum; };
+
 /// The law (g₁ … g_K, x₁ … x_n) → (∂/∂x₁ … ∂/∂x_n) of Σₖ gₖ yₖ(x): the law's own member
 /// `gradient(g…, x…)` where it has one, else dual numbers.
 template <class Law, int Outputs, int Inputs>

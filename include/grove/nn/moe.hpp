@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "grove/nn/layers.hpp"
+#include "grove/ops/expert_rows.hpp"
 #include "grove/ops/reduce.hpp"
 #include "grove/ops/softmax.hpp"
 
@@ -79,17 +80,6 @@ struct expert_router {
     }
 };
 
-namespace detail {
-/// i ↦ i · times.
-struct multiply_index_law {
-    index_t times;
-    template <class N>
-    GROVE_HD N operator()(index_t i) const {
-        return static_cast<N>(i * times);
-    }
-};
-}  // namespace detail
-
 /// Σ over sequences of Σᵢ fᵢ Pᵢ, divided by the number of sequences (equations 17–20): fᵢ is expert
 /// i's share of the choices × experts, Pᵢ its mean normalised affinity. scores [tokens, experts].
 template <class B, class T>
@@ -157,28 +147,14 @@ struct mixture_of_experts {
                                  : indices_from(on, *replay).reshape({tokens, router.top});
         auto const weights = router.weights(scores, experts);
 
-        // Slots (token, choice) sorted by expert, computed there, and brought back into slot order.
-        auto const keys = experts.reshape({slots});
-        index_tensor<On> const order{on, on.argsort(keys.buffer()), {slots}};
-        index_tensor<On> const back{on, on.argsort(order.buffer()), {slots}};
-        index_tensor<On> const offsets{
-            on, on.segment_offsets(keys.buffer(), router.experts()), {router.experts() + 1}};
-        index_tensor<On> const owner{
-            on,
-            on.template tabulate<std::int32_t>(detail::divide_index_law{router.top}, slots),
-            {slots}};
-        index_tensor<On> const token{on, on.gather(owner.buffer(), 1, order.buffer()), {slots}};
+        auto const order = order_by_expert<On, T>(experts, router.experts());
         auto const inner =
-            swiglu(grouped_matmul(gather_rows(x, token), lift(on, gate_up), offsets));
-        auto const y = gather_rows(grouped_matmul(inner, lift(on, down), offsets), back);
-        index_tensor<On> const bounds{
-            on,
-            on.template tabulate<std::int32_t>(detail::multiply_index_law{router.top}, tokens + 1),
-            {tokens + 1}};
-        auto out = sum_segments(y * weights.reshape({slots, 1}), bounds);
+            swiglu(grouped_matmul(spread_rows(x, order), lift(on, gate_up), order.offsets));
+        auto out =
+            combine_rows(grouped_matmul(inner, lift(on, down), order.offsets), order, weights);
         if (shared) out = out + (*shared)(x);
 
-        routing<On, T> record{experts, offsets, {}};
+        routing<On, T> record{experts, order.offsets, {}};
         if (sequences != nullptr) record.balance = sequence_balance(scores, experts, *sequences);
         return {out, record};
     }

@@ -14,6 +14,7 @@ namespace grove::inline GROVE_ISA {
 namespace law {
 
 struct add {
+    static constexpr bool is_sum = true;
     template <class N>
     GROVE_HD N operator()(N a, N b) const {
         return a + b;

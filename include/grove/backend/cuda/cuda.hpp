@@ -95,6 +95,14 @@ public:
         check_rows("segment_offsets", keys, segments);
         return starts(sort(keys).keys, segments);
     }
+    /// One sort for all three.
+    std::array<indices, 3> group_by_key(indices const& keys, index_t groups) {
+        check_rows("group_by_key", keys, groups);
+        auto const sorted = sort(keys);
+        auto const places = allocate<std::int32_t>(keys.size());
+        system().each(keys.size(), detail::inverse_element{sorted.order.data(), places.data()});
+        return {sorted.order, places, starts(sorted.keys, groups)};
+    }
     template <class T>
     buffer<T> gather(buffer<T> const& x, index_t columns, indices const& index) {
         auto y = allocate<T>(index.size() * columns);

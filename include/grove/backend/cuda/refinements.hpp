@@ -10,6 +10,7 @@
 
 #include "grove/backend/cuda/activation.hpp"
 #include "grove/backend/cuda/attention_launch.hpp"
+#include "grove/backend/cuda/expert_rows.hpp"
 #include "grove/backend/cuda/join.hpp"
 #include "grove/backend/cuda/norm.hpp"
 #include "grove/backend/cuda/statistics.hpp"
@@ -140,6 +141,49 @@ public:
     }
 
     template <class T>
+    buffer<T> spread_rows(buffer<T> const& x, index_t columns, indices const& places, index_t top) {
+        auto y = allocate<T>(places.size() * columns);
+        detail::spread_runs<T> const runs{{places.size(), columns},
+                                          x.data(),
+                                          choice_places("spread_rows", places, top),
+                                          detail::rows_are_aligned(columns, {x.data()}),
+                                          y.data()};
+        system().each_block(runs.blocks(), runs);
+        return y;
+    }
+    template <class T>
+    buffer<T> combine_rows(buffer<T> const& y, buffer<T> const& weights, index_t columns,
+                           indices const& places, index_t top) {
+        auto out = allocate<T>(places.size() / top * columns);
+        detail::combine_runs<T> const runs{{places.size() / top, columns},
+                                           y.data(),
+                                           weights.size() > 0 ? weights.data() : nullptr,
+                                           choice_places("combine_rows", places, top),
+                                           detail::rows_are_aligned(columns, {y.data()}),
+                                           out.data()};
+        system().each_block(runs.blocks(), runs);
+        return out;
+    }
+    template <class T>
+    std::array<buffer<T>, 2> combine_rows_backward(buffer<T> const& g, buffer<T> const& y,
+                                                   buffer<T> const& weights, index_t columns,
+                                                   indices const& places, index_t top) {
+        auto dy = allocate<T>(y.size()), dweights = allocate<T>(weights.size());
+        detail::combine_gradient_rows<T> const rows{
+            places.size(),
+            columns,
+            g.data(),
+            y.data(),
+            weights.data(),
+            choice_places("combine_rows_backward", places, top),
+            detail::rows_are_aligned(columns, {g.data(), y.data()}),
+            dy.data(),
+            dweights.data()};
+        system().each_block(rows.blocks(), rows);
+        return {dy, dweights};
+    }
+
+    template <class T>
     std::array<buffer<T>, 3> token_statistics(buffer<T> const& logits, index_t vocabulary,
                                               indices const& targets, T inverse_temperature,
                                               indices const& kept_offsets, indices const& kept) {
@@ -224,6 +268,10 @@ public:
     }
 
 private:
+    detail::choice_places choice_places(char const* operation, indices const& places,
+                                        index_t top) const {
+        return {{places.data(), places.size()}, system().faults(operation), top};
+    }
     detail::attention_extents extents(char const* operation, attention_shape const& shape,
                                       index_t queries, index_t keys, indices const& offsets,
                                       indices const& key_first, indices const& key_counts) {
