@@ -61,7 +61,7 @@ std::vector<index_t> head_cuts(index_t wanted, Tensor const& hidden, Logits cons
     using T = typename Tensor::value_type;
     using limits = head_limits<typename Tensor::backend_type>;
     require<configuration_error>(wanted >= 0, "lm_head", "expected a chunk ≥ 0, got ", wanted);
-    constexpr index_t most = limits::rows, block = 48;
+    constexpr index_t most = limits::rows, block = 48, tile = 16;
     constexpr index_t numbers = limits::bytes / static_cast<index_t>(sizeof(T));
     index_t const tokens = hidden.rows();
     std::vector<index_t> cuts{0};
@@ -70,11 +70,10 @@ std::vector<index_t> head_cuts(index_t wanted, Tensor const& hidden, Logits cons
         // No rows at all tell how wide the logits are, too.
         index_t const width = logits(slice_rows(value_of(hidden), 0, 0)).columns();
         index_t const rows = numbers / std::max<index_t>(width, 1);
-        if (rows < most) {  // even chunks, which use the same memory again
+        if (rows < most) {  // even chunks, which use the same memory again, in whole tiles
             chunk = rows < block ? std::max<index_t>(rows, 1) : rows / block * block;
             index_t const count = (tokens + chunk - 1) / chunk;
-            for (index_t i = 1; i <= count; ++i) cuts.push_back(i * tokens / count);
-            return cuts;
+            chunk = std::min(chunk, ((tokens + count - 1) / count + tile - 1) / tile * tile);
         }
     }
     while (cuts.back() < tokens) cuts.push_back(std::min(tokens, cuts.back() + chunk));

@@ -7,6 +7,7 @@
 /// float32 that is the order of the inner index, as in product_blocks; on the H100 all tiled
 /// algorithms were seen to have it (docs/adr/0001-one-engine.md). On tensor cores it is that of
 /// the first algorithm offered for many rows. So a choice among those probed changes no bit.
+/// A gradient by weights, Aᵀ · B, has no row that comes alone: its order is that of its extents.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -69,8 +70,16 @@ public:
         call const now = make_call(p, a, b, left, right, c);
         auto const align_a = alignment(now.a, p.transpose_a ? p.m : p.k, p.m * p.k, p.batch);
         auto const align_b = alignment(now.b, p.transpose_b ? p.k : p.n, p.k * p.n, p.batch);
-        class_key const key{ceiling(p.m),  extent(p.n), extent(p.k), extent(p.batch), p.transpose_a,
-                            p.transpose_b, align_a,     align_b,     low_bits(p.n)};
+        bool const by_rows = !p.transpose_a;  // the number of tokens is m, else k
+        class_key const key{by_rows ? ceiling(p.m) : extent(p.m),
+                            extent(p.n),
+                            by_rows ? extent(p.k) : ceiling(p.k),
+                            extent(p.batch),
+                            p.transpose_a,
+                            p.transpose_b,
+                            align_a,
+                            align_b,
+                            low_bits(p.n)};
         auto entry = choices_.find(key);
         if (entry == choices_.end())
             entry = choices_.emplace(key, choose(now, align_a, align_b)).first;
@@ -171,19 +180,24 @@ private:
                               now.p.m, " x ", now.p.n, " x ", now.p.k);
         return order;
     }
-    /// The first tiled algorithm that is offered for 1024 rows, and runs for one as well.
-    choice tensor_core_order(product_shape like, std::uint32_t align_a,
+    /// The first tiled algorithm that is offered for 1024 rows, and runs for one as well; for a
+    /// gradient by weights, the first for its class of inner extents.
+    choice tensor_core_order(product_shape const& p, std::uint32_t align_a,
                              std::uint32_t align_b) const {
-        like.m = 1024;
+        product_shape many = p, least = p;
+        if (p.transpose_a)
+            many.k = least.k = ceiling(p.k);
+        else
+            many.m = 1024, least.m = 1;
         candidates found{};
-        auto const count = offered(like, align_a, align_b, found);
-        auto const runs = [&](index_t m, cublasLtMatmulAlgo_t const& algorithm) {
-            like.m = m;
+        auto const count = offered(many, align_a, align_b, found);
+        auto const runs = [&](product_shape const& like, cublasLtMatmulAlgo_t const& algorithm) {
             return is_valid({like, lt_description::of(like, precision_), nullptr, nullptr, nullptr},
                             algorithm);
         };
         for (auto const& candidate : std::span(found).first(count))
-            if (is_tiled(candidate.algo) && runs(1024, candidate.algo) && runs(1, candidate.algo))
+            if (is_tiled(candidate.algo) && runs(many, candidate.algo) &&
+                runs(least, candidate.algo))
                 return candidate.algo;
         return {};
     }
