@@ -5,6 +5,7 @@
 #pragma once
 
 #include "grove/backend/cuda/error.hpp"
+#include "grove/core/math.hpp"
 #include "grove/core/shape.hpp"
 
 namespace grove::inline GROVE_ISA::detail {
@@ -13,6 +14,7 @@ namespace grove::inline GROVE_ISA::detail {
 /// thread gets the same result.
 struct row_block {
     static constexpr int threads = 512, warps = threads / 32;
+    static constexpr int at_once = 8;  ///< values in flight: a row is bound by latency
     index_t columns;
 
     __device__ static int lane() { return static_cast<int>(threadIdx.x) % 32; }
@@ -36,37 +38,50 @@ struct row_block {
         }
         __syncthreads();
     }
+    /// Calls take(f(i)) for i = begin, begin + step, … below `end`, in this order.
+    template <class F, class Take>
+    __device__ static void each(index_t begin, index_t end, int step, F const& f,
+                                Take const& take) {
+        for (; begin + (at_once - 1) * step < end; begin += at_once * step) {
+            decltype(f(begin)) y[at_once];
+#pragma unroll
+            for (int k = 0; k < at_once; ++k) y[k] = f(begin + k * step);
+#pragma unroll
+            for (int k = 0; k < at_once; ++k) take(y[k], begin + k * step);
+        }
+        for (; begin < end; begin += step) take(f(begin), begin);
+    }
     /// Σ f(i) over the columns.
     template <class F>
     __device__ double total(F const& f) const {
         double y[1] = {0};
-        for (index_t i = threadIdx.x; i < columns; i += threads) y[0] += f(i);
+        each(threadIdx.x, columns, threads, f, [&](double value, index_t) { y[0] += value; });
         sum(y);
         return y[0];
     }
-    /// The first column i at which f(0) + … + f(i) exceeds `target`; by rounding alone there may be
-    /// none, then the last with f > 0. All f ≥ 0, not all 0.
-    template <class F>
-    __device__ index_t first_beyond(F const& f, double target) const {
+    /// The first column i at which f(0) + … + f(i) exceeds target(Σ f); by rounding alone there may
+    /// be none, then the last with f > 0. All f ≥ 0, not all 0.
+    template <class F, class Target>
+    __device__ index_t first_beyond(F const& f, Target const& target) const {
         __shared__ double of_warp[warps];
         __shared__ index_t found;
-        index_t const begin = warp() * share();
-        double own = 0;
-        for (index_t i = begin + lane(); i < begin + share(); i += 32)
-            own += i < columns ? f(i) : 0.0;
-        for (int step = 16; step > 0; step /= 2) own += __shfl_xor_sync(~0U, own, step);
+        index_t const begin = warp() * share(), end = math::min(begin + share(), columns);
+        double const own = warp_total(f, begin, end);
         if (lane() == 0) of_warp[warp()] = own;
         __syncthreads();
+        double all = 0;
+        for (double part : of_warp) all += part;
+        double const bound = target(all);
         double before = 0, at = 0;
         int owner = -1;  // the first warp that reaches beyond, else the last that holds anything
-        for (int w = 0; w < warps && !(owner >= 0 && before > target); ++w) {
+        for (int w = 0; w < warps && !(owner >= 0 && before > bound); ++w) {
             if (of_warp[w] > 0) {
                 owner = w;
                 at = before;
             }
             before += of_warp[w];
         }
-        if (warp() == owner) search(f, target, begin, at, found);
+        if (warp() == owner) search(f, bound, begin, end, at, found);
         __syncthreads();
         index_t const y = found;
         __syncthreads();
@@ -74,25 +89,46 @@ struct row_block {
     }
 
 private:
+    /// Σ f over [begin, end), in every lane of a warp.
     template <class F>
-    __device__ void search(F const& f, double target, index_t begin, double sum,
-                           index_t& found) const {
-        index_t last = begin;
-        for (index_t i = begin; i < begin + share(); i += 32) {
-            double const own = i + lane() < columns ? f(i + lane()) : 0.0;
+    __device__ static double warp_total(F const& f, index_t begin, index_t end) {
+        double y = 0;
+        each(begin + lane(), end, 32, f, [&](double value, index_t) { y += value; });
+        for (int step = 16; step > 0; step /= 2) y += __shfl_xor_sync(~0U, y, step);
+        return y;
+    }
+    /// By one warp: first the stretch in which the sum passes the bound, then the column.
+    template <class F>
+    __device__ static void search(F const& f, double bound, index_t begin, index_t end, double sum,
+                                  index_t& found) {
+        constexpr index_t stretch = 32 * at_once;
+        index_t from = begin;  // of the last stretch that holds anything
+        double before = sum;
+        for (index_t i = begin; i < end; i += stretch) {
+            double const own = warp_total(f, i, math::min(i + stretch, end));
+            if (own > 0) {
+                from = i;
+                before = sum;
+            }
+            sum += own;
+            if (own > 0 && sum > bound) break;
+        }
+        index_t last = from;
+        for (index_t i = from; i < math::min(from + stretch, end); i += 32) {
+            double const own = i + lane() < end ? f(i + lane()) : 0.0;
             double until = own;
             for (int step = 1; step < 32; step *= 2) {
                 double const left = __shfl_up_sync(~0U, until, step);
                 if (lane() >= step) until = left + until;
             }
             unsigned const some = __ballot_sync(~0U, own > 0);
-            unsigned const beyond = __ballot_sync(~0U, own > 0 && sum + until > target);
+            unsigned const beyond = __ballot_sync(~0U, own > 0 && before + until > bound);
             if (some != 0) last = i + 31 - __clz(static_cast<int>(some));
             if (beyond != 0) {
                 last = i + __ffs(static_cast<int>(beyond)) - 1;
                 break;
             }
-            sum += __shfl_sync(~0U, until, 31);
+            before += __shfl_sync(~0U, until, 31);
         }
         if (lane() == 0) found = last;
     }

@@ -89,7 +89,8 @@ struct drawn_token {
                 block, weight, rule, [](T w) { return static_cast<double>(w); },
                 options.top_p * block.total(kept));
         rule.floor = least_at_least(options.min_p);
-        index_t const token = block.first_beyond(kept, uniforms[row] * block.total(kept));
+        index_t const token =
+            block.first_beyond(kept, [&](double total) { return uniforms[row] * total; });
         auto const count = options.truncates()
                                ? block.total([&](index_t i) { return is_kept(i) ? 1.0 : 0.0; })
                                : static_cast<double>(columns);
@@ -127,8 +128,11 @@ private:
             }
             if (invalid < bad) bad = invalid;
         };
-        for (index_t i = threadIdx.x; i < columns; i += threads)
-            z[i] == z[i] ? take(z[i], i, columns) : take(T(0), columns, i);
+        row_block::each(
+            threadIdx.x, columns, threads, [&](index_t i) { return z[i]; },
+            [&](T logit, index_t i) {
+                logit == logit ? take(logit, i, columns) : take(T(0), columns, i);
+            });
         for (int step = 16; step > 0; step /= 2) {
             T const other = __shfl_xor_sync(~0U, top, step);
             index_t const at = __shfl_xor_sync(~0U, best, step);
@@ -153,18 +157,21 @@ private:
     __device__ static kept_rule<T> cut(row_block const& block, row_weights<T> const& weight,
                                        kept_rule<T> rule, F const& f, double target) {
         using bits = ordered_bits<T>;
+        auto const each_kept = [&](auto const& take) {
+            row_block::each(threadIdx.x, block.columns, threads, weight, [&](T w, index_t i) {
+                if (rule(w, i)) take(w);
+            });
+        };
         typename bits::type least = 0;
         for (int bit = bits::top_bit - 1; bit >= 0; bit -= 2) {
             auto const raised = [&](int by) {
                 return least | static_cast<typename bits::type>(by) << bit;
             };
             double above[3] = {0, 0, 0};
-            for (index_t i = threadIdx.x; i < block.columns; i += threads) {
-                T const w = weight(i);
-                if (!rule(w, i)) continue;
+            each_kept([&](T w) {
                 for (int k = 0; k < 3; ++k)
                     if (w >= bits::number(raised(k + 1))) above[k] += f(w);
-            }
+            });
             row_block::sum(above);
             int by = 3;
             while (by > 0 && above[by - 1] < target) --by;
@@ -172,12 +179,10 @@ private:
         }
         T const bound = bits::number(least);
         double beyond[2] = {0, 0};  // the sum above the bound, the number of those that equal it
-        for (index_t i = threadIdx.x; i < block.columns; i += threads) {
-            T const w = weight(i);
-            if (!rule(w, i)) continue;
+        each_kept([&](T w) {
             if (w > bound) beyond[0] += f(w);
             if (w == bound) beyond[1] += 1;
-        }
+        });
         row_block::sum(beyond);
         double taken = 1;
         for (double sum = beyond[0] + f(bound); sum < target && taken < beyond[1]; sum += f(bound))
@@ -188,7 +193,7 @@ private:
                     T const w = weight(i);
                     return w == bound && rule(w, i) ? 1.0 : 0.0;
                 },
-                taken - 1);
+                [&](double) { return taken - 1; });
         rule.least = bound;
         return rule;
     }
