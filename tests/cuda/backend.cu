@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the CUDA backend promises beyond conformance: bits that depend on neither the batch nor the
 // kernel that was chosen, errors found on the device, the user's stream.
+#include <array>
 #include <cstring>
 #include <limits>
 #include <string>
@@ -24,13 +25,18 @@ static_assert(thrust_system<thrust_cuda> && backend<cuda_backend, float> &&
 bool same_bits(numbers const& a, numbers const& b) {
     return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
+/// Numbers that TF32 and bf16 hold: only sums of their products are rounded.
+numbers tensor_core_numbers(numbers x) {
+    for (float& v : x) v = std::ldexp(std::nearbyint(std::ldexp(v, 5)), -5);
+    return x;
+}
 /// Of each row [first, last) of a product: its bits in that product and in one of those rows alone.
 bool rows_alone(cuda_backend& b, index_t all, index_t n, index_t k, bool transposed) {
     auto const x = up(b, random_values<float>(all * k, 1)),
                w = up(b, random_values<float>(k * n, 2));
     auto const together = down<float>(b, b.matmul({all, n, k, false, transposed}, x, w));
     bool same = true;
-    for (index_t rows : {1, 2, 7, 16, 64, 100}) {
+    for (index_t rows : {1, 2, 7, 16, 33, 64, 100, 128, 255, 500}) {
         index_t const first = all / 2;
         auto const part = b.slice(x, first * k, rows * k);
         auto const alone = down<float>(b, b.matmul({rows, n, k, false, transposed}, part, w));
@@ -54,6 +60,10 @@ TEST_CASE("cuda: a product's row has the same bits alone and among 1024") {
                                                                     {4864, 896},
                                                                     {256, 256},
                                                                     {8192, 512},
+                                                                    {1376, 256},
+                                                                    {256, 688},
+                                                                    {64, 4100},
+                                                                    {65, 100},
                                                                     {37, 20},
                                                                     {1, 512}})
             for (bool transposed : {false, true}) CHECK(rows_alone(b, 1024, n, k, transposed));
@@ -63,12 +73,7 @@ TEST_CASE("cuda: a product's row has the same bits alone and among 1024") {
 TEST_CASE("cuda: products on tensor cores round their operands and nothing else") {
     index_t const m = 48, n = 64, k = 512;
     auto const x = random_values<float>(m * k, 7), w = random_values<float>(k * n, 8);
-    auto const rounded = [](numbers x, int bits) {
-        for (float& v : x) v = std::ldexp(std::nearbyint(std::ldexp(v, bits)), -bits);
-        return x;
-    };
-    // Numbers of few bits are exact in both, so that only sums are left to differ.
-    auto const coarse_x = rounded(x, 5), coarse_w = rounded(w, 5);
+    auto const coarse_x = tensor_core_numbers(x), coarse_w = tensor_core_numbers(w);
     auto const expected = conformance::product_of({m, n, k}, coarse_x, coarse_w);
     auto const fine = conformance::product_of({m, n, k}, x, w);
     for (auto [precision, bound] :
@@ -83,6 +88,81 @@ TEST_CASE("cuda: products on tensor cores round their operands and nothing else"
             CHECK(error < bound);
             CHECK(error > 1e-4);  // tensor cores were used
         }
+}
+
+TEST_CASE("cuda: tiles for few rows have one order of addition") {
+    cuda_backend b;
+    for (auto precision :
+         {product_precision::float32, product_precision::tf32, product_precision::bf16})
+        for (auto [m, n, k] : std::vector<std::array<index_t, 3>>{
+                 {128, 96, 256}, {37, 53, 75}, {1, 130, 20}, {65, 64, 1}, {130, 20, 9}})
+            for (bool transposed : {false, true}) {
+                product_shape const p{m, n, k, false, transposed};
+                auto const x = tensor_core_numbers(random_values<float>(m * k, 16)),
+                           w = tensor_core_numbers(random_values<float>(k * n, 17));
+                auto const expected = conformance::product_of(p, x, w);
+                auto const left = up(b, x), right = up(b, w);
+                std::vector<numbers> results;
+                for (auto multiply : detail::products_of_few_rows(precision, p)) {
+                    auto const y = b.allocate<float>(m * n), last = b.allocate<float>(n);
+                    multiply(b.system(), p, left.data(), right.data(), y.data());
+                    multiply(b.system(), {1, n, k, false, transposed}, left.data() + (m - 1) * k,
+                             right.data(), last.data());
+                    results.push_back(down<float>(b, y));
+                    CHECK(worst_error(results.back(), expected) < 2e-6 * double(k) + 1e-6);
+                    CHECK(same_bits(results.back(), results.front()));
+                    CHECK(same_bits(rows_of(results.back(), n, m - 1, 1), down<float>(b, last)));
+                }
+                CHECK(results.size() > 1);
+            }
+}
+
+TEST_CASE("cuda: groups on tensor cores are right, and a row's bits are its own") {
+    ints const sizes{0, 1, 7, 64, 0, 129, 1000, 0};
+    ints offsets{0};
+    for (auto size : sizes) offsets.push_back(offsets.back() + size);
+    index_t const rows = offsets.back(), groups = static_cast<index_t>(sizes.size());
+    for (auto precision : {product_precision::tf32, product_precision::bf16}) {
+        cuda_backend b({.precision = precision});
+        auto const index = up(b, offsets);
+        for (auto [n, k] :
+             std::vector<std::pair<index_t, index_t>>{{96, 128}, {37, 45}, {130, 70}, {1, 33}})
+            for (bool transposed : {false, true}) {
+                CAPTURE(n);
+                CAPTURE(transposed);
+                auto const x = tensor_core_numbers(random_values<float>(rows * k, 18)),
+                           w = tensor_core_numbers(random_values<float>(groups * k * n, 19)),
+                           z = tensor_core_numbers(random_values<float>(rows * n, 20));
+                grouped_shape const g{rows, n, k, groups, transposed};
+                auto const xs = up(b, x), ws = up(b, w), zs = up(b, z);
+                auto const y = down<float>(b, b.grouped_matmul(g, xs, ws, index));
+                auto const outer = down<float>(b, b.grouped_outer(g, xs, zs, index));
+                CHECK(same_bits(outer, down<float>(b, b.grouped_outer(g, xs, zs, index))));
+                for (index_t e = 0; e < groups; ++e) {
+                    CAPTURE(e);
+                    index_t const first = offsets[static_cast<std::size_t>(e)],
+                                  size = sizes[static_cast<std::size_t>(e)];
+                    auto const xe = rows_of(x, k, first, size), ze = rows_of(z, n, first, size);
+                    auto const expected = conformance::product_of({size, n, k, false, transposed},
+                                                                  xe, rows_of(w, k * n, e, 1));
+                    CHECK(worst_error(rows_of(y, n, first, size), expected) <
+                          2e-6 * double(k) + 1e-6);
+                    auto const gradient = transposed
+                                              ? conformance::product_of({n, k, size, true}, ze, xe)
+                                              : conformance::product_of({k, n, size, true}, xe, ze);
+                    CHECK(worst_error(rows_of(outer, k * n, e, 1), gradient) <
+                          2e-6 * double(size) + 1e-6);
+                }
+                for (index_t count : {1, 16, 64, 200}) {  // by each of the tiles
+                    index_t const first = offsets[6] + 333;
+                    auto const alone = b.grouped_matmul(
+                        {count, n, k, 1, transposed}, b.slice(xs, first * k, count * k),
+                        b.slice(ws, 6 * k * n, k * n),
+                        up(b, ints{0, static_cast<std::int32_t>(count)}));
+                    CHECK(same_bits(down<float>(b, alone), rows_of(y, n, first, count)));
+                }
+            }
+    }
 }
 
 TEST_CASE("cuda: products of one, of a batch and of groups have the same bits") {

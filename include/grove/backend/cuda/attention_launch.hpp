@@ -5,10 +5,13 @@
 #pragma once
 
 #include <algorithm>
+#include <type_traits>
 
 #include "grove/backend/cuda/attention.hpp"
 #include "grove/backend/cuda/attention_gradient.hpp"
 #include "grove/backend/cuda/system.hpp"
+#include "grove/backend/cuda/tensor_attention.hpp"
+#include "grove/backend/cuda/tensor_attention_gradient.hpp"
 
 namespace grove::inline GROVE_ISA::detail {
 
@@ -23,6 +26,36 @@ struct attention_plans {
     using group = tile_plan<T, 2, 16, 64>;    ///< 8: the queries of a group, in decoding
     using pair = tile_plan<T, 1, 16, 32>;     ///< 2
 };
+
+/// The same on tensor cores, for heads of up to 64 and up to 128 columns.
+template <product_precision Precision>
+struct tensor_plans {
+    template <int Depth, int Warps, int Share, bool Holds>
+    using plan = tensor_plan<Precision, Depth, Warps, Share, Holds>;
+    // Where it is no slower, queries stay in shared memory instead of registers.
+    static constexpr bool holds = Precision == product_precision::tf32;
+    template <int Depth>
+    using decoding = tensor_attention_forward<plan<Depth, 1, 1, Depth == 128>, true>;
+    template <int Depth>
+    using forward = tensor_attention_forward<plan<Depth, 4, 1, holds || Depth == 128>, false>;
+    template <int Depth, bool OfKeys>
+    using backward = tensor_attention_backward<plan<Depth, 4, 1, Depth == 64>, 32, OfKeys>;
+};
+
+/// body<plans>() where attention's products run on tensor cores; else false.
+template <class T, class Body>
+bool on_tensor_cores(product_precision precision, attention_extents const& e, Body const& body) {
+    constexpr int widest = 128;
+    if constexpr (std::is_same_v<T, float>) {
+        if (e.dim > widest || e.width > widest) return false;
+        if (precision == product_precision::tf32)
+            body.template operator()<tensor_plans<product_precision::tf32>>();
+        if (precision == product_precision::bf16)
+            body.template operator()<tensor_plans<product_precision::bf16>>();
+        return precision != product_precision::float32;
+    }
+    return false;
+}
 
 /// The first kernel that holds these heads, in registers and in shared memory.
 template <class First, class... Rest, class Launch>
@@ -47,10 +80,12 @@ bool heads_are_aligned(attention_extents const& e, std::initializer_list<T const
            e.value_step * sizeof(T) % 16 == 0 && rows_are_aligned(0, addresses);
 }
 
-/// Where few rows have many keys: into how many parts each row's key blocks go.
+/// Where few rows have many keys: into how many parts each row's key blocks go. A few blocks of
+/// keys are walked sooner than the parts are folded, unless most of the device is idle.
 inline index_t key_splits(attention_extents const& e, index_t blocks) {
-    constexpr index_t busy = 1056;  // blocks that keep a large device busy
+    constexpr index_t few = 8, processors = 132;  // of a large device
     index_t const key_blocks = (e.key_rows + tile_columns - 1) / tile_columns;
+    index_t const busy = (key_blocks <= few * e.sequences ? 2 : 8) * processors;
     return blocks == 0 || key_blocks == 0 ? 1 : std::clamp<index_t>(busy / blocks, 1, key_blocks);
 }
 /// Slots of partial results: enough where no key belongs to two sequences.
@@ -61,8 +96,9 @@ inline index_t partial_slots(attention_extents const& e) {
 
 /// Writes out [tokens, heads · width] and log_normalizer [tokens, heads].
 template <class T>
-void launch_attention(thrust_cuda const& system, attention_extents const& e, T scale, T const* q,
-                      T const* k, T const* v, T* out, T* log_normalizer) {
+void launch_attention(thrust_cuda const& system, product_precision precision,
+                      attention_extents const& e, T scale, T const* q, T const* k, T const* v,
+                      T* out, T* log_normalizer) {
     using plans = attention_plans<T>;
     bool const decodes = e.tokens <= 2 * e.sequences;
     auto const launch = [&]<class Kernel>(std::size_t bytes) {
@@ -87,6 +123,15 @@ void launch_attention(thrust_cuda const& system, attention_extents const& e, T s
         system.each_block(e.tokens * e.heads,
                           attention_fold<T>{e, kernel.partials, out, log_normalizer});
     };
+    auto const on_tensors = [&]<class Tensors>() {
+        if (decodes)
+            launch_fitting<typename Tensors::template decoding<64>,
+                           typename Tensors::template decoding<128>>(e, launch);
+        else
+            launch_fitting<typename Tensors::template forward<64>,
+                           typename Tensors::template forward<128>>(e, launch);
+    };
+    if (on_tensor_cores<T>(precision, e, on_tensors)) return;
     using wide = attention_forward<typename plans::small, 0>;
     if constexpr (!plans::has_ordinary)
         launch_fitting<wide>(e, launch);
@@ -101,7 +146,8 @@ void launch_attention(thrust_cuda const& system, attention_extents const& e, T s
 
 /// Writes dq, and dk and dv of the keys that there are.
 template <class T>
-void launch_attention_backward(thrust_cuda const& system, attention_extents const& e, T scale,
+void launch_attention_backward(thrust_cuda const& system, product_precision precision,
+                               attention_extents const& e, T scale,
                                attention_operands<T> const& x) {
     using plans = attention_plans<T>;
     bool const aligned = heads_are_aligned(e, {x.g, x.q, x.k, x.v});
@@ -114,6 +160,13 @@ void launch_attention_backward(thrust_cuda const& system, attention_extents cons
         Kernel const kernel{e, attention_tiling::of_keys(e, Kernel::rows), x, scale, aligned};
         system.each_block(kernel.blocks(), kernel, bytes);
     };
+    auto const on_tensors = [&]<class Tensors>() {
+        launch_fitting<typename Tensors::template backward<64, false>,
+                       typename Tensors::template backward<128, false>>(e, by_queries);
+        launch_fitting<typename Tensors::template backward<64, true>,
+                       typename Tensors::template backward<128, true>>(e, by_keys);
+    };
+    if (on_tensor_cores<T>(precision, e, on_tensors)) return;
     if constexpr (plans::has_ordinary) {
         launch_fitting<attention_backward<typename plans::large, 1, false>,
                        attention_backward<typename plans::large, 2, false>,

@@ -11,27 +11,17 @@
 #include <type_traits>
 #include <vector>
 
+#include "grove/backend/cuda/precision.hpp"
 #include "grove/backend/cuda/product.hpp"
 #include "grove/backend/cuda/refinements.hpp"
 #include "grove/backend/cuda/rows.hpp"
 #include "grove/backend/cuda/sampling.hpp"
 #include "grove/backend/cuda/system.hpp"
+#include "grove/backend/cuda/tensor_groups.hpp"
 #include "grove/backend/cuda/tile.hpp"
 #include "grove/backend/thrust/thrust.hpp"
 
 namespace grove::inline GROVE_ISA {
-
-/// Which orders of addition products in float may take.
-enum class product_mode {
-    exact,  ///< one order: a row has the same bits in every batch
-    fast,   ///< cuBLASLt's first choice: a row's bits may depend on the number of rows
-};
-
-/// How products in float are computed.
-struct product_options {
-    product_mode mode = product_mode::exact;
-    product_precision precision = product_precision::float32;
-};
 
 /// A CUDA device, float and double. Bad indices and offsets are thrown by the next `download` or
 /// `synchronize`; nothing else waits for the device once each class of shapes was met.
@@ -48,11 +38,12 @@ public:
 
     /// On a stream of its own. Throws device_error where there is no device.
     explicit cuda_backend(product_options const& options = {})
-        : exact_(options.mode == product_mode::exact),
+        : base(options.precision),
+          exact_(options.mode == product_mode::exact),
           products_(system(), exact_, options.precision) {}
     /// On the user's stream, which must outlive the backend and its buffers.
     explicit cuda_backend(cudaStream_t stream, product_options const& options = {})
-        : base(stream),
+        : base(options.precision, stream),
           exact_(options.mode == product_mode::exact),
           products_(system(), exact_, options.precision) {}
 
@@ -147,7 +138,13 @@ public:
                              indices const& offsets) {
         check_offsets("grouped_matmul", offsets, g.rows);
         auto y = allocate<T>(g.rows * g.n);
-        detail::grouped_blocks<T> const tiles{g, x.data(), w.data(), offsets.data(), y.data()};
+        if constexpr (std::is_same_v<T, float>) {
+            if (detail::multiply_groups(products_.precision(), system(), g, x.data(), w.data(),
+                                        offsets.data(), y.data()))
+                return y;
+        }
+        detail::row_groups const groups{offsets.data(), g.rows, g.groups};
+        detail::grouped_blocks<T> const tiles{g, x.data(), w.data(), groups, y.data()};
         system().each_block(tiles.blocks(), tiles);
         return y;
     }
@@ -157,7 +154,13 @@ public:
                             indices const& offsets) {
         check_offsets("grouped_outer", offsets, g.rows);
         auto w = allocate<T>(g.groups * g.k * g.n);
-        detail::outer_blocks<T> const tiles{g, x.data(), y.data(), offsets.data(), w.data()};
+        if constexpr (std::is_same_v<T, float>) {
+            if (detail::multiply_outer(products_.precision(), system(), g, x.data(), y.data(),
+                                       offsets.data(), w.data()))
+                return w;
+        }
+        detail::row_groups const groups{offsets.data(), g.rows, g.groups};
+        detail::outer_blocks<T> const tiles{g, x.data(), y.data(), groups, w.data()};
         system().each_block(tiles.blocks(), tiles);
         return w;
     }

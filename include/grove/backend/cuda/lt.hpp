@@ -9,17 +9,7 @@
 
 #include "grove/backend/concept.hpp"
 #include "grove/backend/cuda/error.hpp"
-
-namespace grove::inline GROVE_ISA {
-
-/// What the operands of products in float are rounded to. Sums are float in any case.
-enum class product_precision {
-    float32,  ///< nothing; no tensor cores
-    tf32,     ///< 10 bits of fraction, on tensor cores
-    bf16,     ///< 7 bits of fraction, on tensor cores, twice as fast
-};
-
-}  // namespace grove::inline GROVE_ISA
+#include "grove/backend/cuda/precision.hpp"
 
 namespace grove::inline GROVE_ISA::detail {
 

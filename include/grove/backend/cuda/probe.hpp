@@ -31,13 +31,19 @@ struct differing_bits {
     }
 };
 
-/// A small product with the transposes, alignments and, up to 2048, the inner extent of another.
+/// A small product with the transposes, alignments and, up to 2048, the inner extent of another:
+/// beyond, one that ends as far from a multiple of 128, at which algorithms' steps differ. It has
+/// many rows where the other has one, since a few numbers may be equal by chance.
 class product_probe {
 public:
     product_probe(thrust_cuda const& system, product_shape const& like)
         : system_(system),
-          shape_{cut(like.m, 96),  cut(like.n, 192), cut(like.k, 2048),
-                 like.transpose_a, like.transpose_b, std::min<index_t>(like.batch, 2)},
+          shape_{like.transpose_a ? cut(like.m, 96, 4) : 96,
+                 cut(like.n, 192, 4),
+                 cut(like.k, 2048, 128),
+                 like.transpose_a,
+                 like.transpose_b,
+                 std::min<index_t>(like.batch, 2)},
           a_(numbers(shape_.batch * shape_.m * shape_.k)),
           b_(numbers(shape_.batch * shape_.k * shape_.n)),
           expected_(numbers(shape_.batch * shape_.m * shape_.n)),
@@ -70,8 +76,8 @@ public:
 
 private:
     /// Not far above `most`, and as even as the extent.
-    static index_t cut(index_t extent, index_t most) {
-        return extent <= most ? extent : most + extent % 4;
+    static index_t cut(index_t extent, index_t most, index_t period) {
+        return extent <= most ? extent : most + extent % period;
     }
     device_buffer<float> numbers(index_t size) const {
         auto y = system_.allocate<float>(size);

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /// @file
-/// Products of floats by cuBLASLt.
+/// Products of floats by cuBLASLt, and by our own tiles where rows are few.
 ///
 /// In exact mode only algorithms on tiles without split-K are taken, and each is probed before: it
 /// must have the bits of one order of addition that knows nothing of the number of rows. In
 /// float32 that is the order of the inner index, as in product_blocks; on the H100 all tiled
 /// algorithms were seen to have it (docs/adr/0001-one-engine.md). On tensor cores it is that of
-/// the first algorithm offered for many rows. So a choice among those probed changes no bit.
+/// the first algorithm offered for many rows. So a choice among those probed changes no bit. Our
+/// own tiles are probed and timed beside them.
 /// A gradient by weights, Aᵀ · B, has no row that comes alone: its order is that of its extents.
 #pragma once
 
@@ -20,7 +21,9 @@
 #include <map>
 #include <optional>
 #include <span>
+#include <variant>
 
+#include "grove/backend/cuda/few_rows.hpp"
 #include "grove/backend/cuda/inner_cut.hpp"
 #include "grove/backend/cuda/lt.hpp"
 #include "grove/backend/cuda/probe.hpp"
@@ -61,15 +64,17 @@ public:
         cublasLtDestroy(handle_);
     }
 
-    /// C = op(A) · op(B). False, and nothing done, where cuBLASLt has no algorithm for it, whatever
-    /// m is. No extent may be 0. Throws device_error where it has none for this m alone.
+    product_precision precision() const { return precision_; }
+
+    /// C = op(A) · op(B). False, and nothing done, where neither cuBLASLt, whatever m is, nor our
+    /// own tiles have an algorithm for it. No extent may be 0. Throws device_error where cuBLASLt
+    /// has none for this m alone.
     bool multiply(product_shape const& p, float const* a, float const* b, float* c) {
         if (std::max({p.m, p.n, p.k, p.batch}) > std::numeric_limits<std::int32_t>::max())
             return false;
-        auto const left = rounded(a, p.batch * p.m * p.k), right = rounded(b, p.batch * p.k * p.n);
-        call const now = make_call(p, a, b, left, right, c);
-        auto const align_a = alignment(now.a, p.transpose_a ? p.m : p.k, p.m * p.k, p.batch);
-        auto const align_b = alignment(now.b, p.transpose_b ? p.k : p.n, p.k * p.n, p.batch);
+        call const now = make_call(p, a, b, c);
+        auto const align_a = alignment(a, p.transpose_a ? p.m : p.k, p.m * p.k, p.batch);
+        auto const align_b = alignment(b, p.transpose_b ? p.k : p.n, p.k * p.n, p.batch);
         bool const by_rows = !p.transpose_a;  // the number of tokens is m, else k
         class_key const key{by_rows ? ceiling(p.m) : extent(p.m),
                             extent(p.n),
@@ -83,7 +88,7 @@ public:
         auto entry = choices_.find(key);
         if (entry == choices_.end())
             entry = choices_.emplace(key, choose(now, align_a, align_b)).first;
-        return entry->second && launch(now, *entry->second);
+        return launch(now, entry->second);
     }
 
 private:
@@ -91,13 +96,17 @@ private:
 
     /// Extents up to powers of two, transposes, alignments: products alike share an algorithm.
     using class_key = std::array<index_t, 9>;
-    using choice = std::optional<cublasLtMatmulAlgo_t>;
-    using rounded_buffer = device_buffer<__nv_bfloat16>;
+    using algorithm = cublasLtMatmulAlgo_t;
+    using choice = std::variant<std::monostate, algorithm, few_row_product>;
     struct call {
         product_shape p;
         lt_description description;
-        void const *a, *b;
+        float const *a, *b;
         float* c;
+    };
+    struct timed_choice {
+        choice which;
+        float time = std::numeric_limits<float>::infinity();
     };
     using candidates = std::array<cublasLtMatmulHeuristicResult_t, 16>;
 
@@ -111,37 +120,49 @@ private:
     }
     /// The power of two that divides it, at most 4: the numbers in the widest access.
     static index_t low_bits(index_t extent) { return std::min<index_t>(4, extent & -extent); }
-    /// Bytes to which the rows of a matrix, and all matrices of a batch, are aligned; at most 16.
+    bool rounds() const { return precision_ == product_precision::bf16; }
+    /// Bytes to which the rows of a matrix, and all matrices of a batch, are aligned for cuBLASLt;
+    /// at most 16. Rounded operands are new, and aligned as such.
     std::uint32_t alignment(void const* address, index_t step, index_t size, index_t batch) const {
-        index_t const width = precision_ == product_precision::bf16 ? 2 : 4;
-        auto const bits = static_cast<index_t>(reinterpret_cast<std::uintptr_t>(address)) |
-                          step * width | (batch > 1 ? size * width : 0) | 16;
+        index_t const width = rounds() ? 2 : 4;
+        auto const start = rounds() ? 0 : reinterpret_cast<std::uintptr_t>(address);
+        auto const bits =
+            static_cast<index_t>(start) | step * width | (batch > 1 ? size * width : 0) | 16;
         return static_cast<std::uint32_t>(bits & -bits);
     }
     /// An operand in bf16, or nothing where products take floats.
-    rounded_buffer rounded(float const* x, index_t size) const {
-        if (precision_ != product_precision::bf16) return {};
+    device_buffer<__nv_bfloat16> rounded(float const* x, index_t size) const {
+        if (!rounds()) return {};
         auto y = system_.allocate<__nv_bfloat16>(size);
         system_.each((size + 3) / 4, round_four{x, size, y.data()});
         return y;
     }
-    call make_call(product_shape const& p, float const* a, float const* b,
-                   rounded_buffer const& left, rounded_buffer const& right, float* c) const {
-        bool const rounds = precision_ == product_precision::bf16;
-        return {p, lt_description::of(p, precision_),
-                rounds ? static_cast<void const*>(left.data()) : a,
-                rounds ? static_cast<void const*>(right.data()) : b, c};
+    call make_call(product_shape const& p, float const* a, float const* b, float* c) const {
+        return {p, lt_description::of(p, precision_), a, b, c};
+    }
+    call make_call(product_probe const& probe, float* c) const {
+        return make_call(probe.shape(), probe.a(), probe.b(), c);
     }
 
-    bool launch(call const& now, cublasLtMatmulAlgo_t const& algorithm) const {
+    bool launch(call const& now, choice const& which) const {
+        if (auto const* theirs = std::get_if<algorithm>(&which)) return launch(now, *theirs);
+        if (auto const* own = std::get_if<few_row_product>(&which))
+            (*own)(system_, now.p, now.a, now.b, now.c);
+        return which.index() > 0;
+    }
+    bool launch(call const& now, algorithm const& theirs) const {
         float const one = 1, zero = 0;
         auto const& [operation, left, right, result] = now.description;
+        auto const& p = now.p;
+        auto const a = rounded(now.a, p.batch * p.m * p.k), b = rounded(now.b, p.batch * p.k * p.n);
         auto const status =
             cublasLtMatmul(handle_, const_cast<cublasLtMatmulDescOpaque_t*>(&operation), &one,
-                           now.b, const_cast<cublasLtMatrixLayoutOpaque_t*>(&left), now.a,
+                           rounds() ? static_cast<void const*>(b.data()) : now.b,
+                           const_cast<cublasLtMatrixLayoutOpaque_t*>(&left),
+                           rounds() ? static_cast<void const*>(a.data()) : now.a,
                            const_cast<cublasLtMatrixLayoutOpaque_t*>(&right), &zero, now.c,
                            const_cast<cublasLtMatrixLayoutOpaque_t*>(&result), now.c,
-                           const_cast<cublasLtMatrixLayoutOpaque_t*>(&result), &algorithm,
+                           const_cast<cublasLtMatrixLayoutOpaque_t*>(&result), &theirs,
                            workspace_.data(), workspace_bytes, stream_);
         // An algorithm of this class may still not fit this member of it.
         if (status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE)
@@ -154,13 +175,22 @@ private:
     /// heuristic's first.
     choice choose(call const& now, std::uint32_t align_a, std::uint32_t align_b) const {
         product_probe probe(system_, now.p);
-        choice order;
+        std::optional<algorithm> order;
         if (exact_ && precision_ == product_precision::float32) probe.expect_chain();
         if (exact_ && precision_ != product_precision::float32) {
             order = tensor_core_order(now.p, align_a, align_b);
             if (!order) return {};
-            if (!run(probe, *order, probe.expected())) return only(now, *order);
+            if (!launch(make_call(probe, probe.expected()), *order)) return only(now, *order);
         }
+        timed_choice best = best_of_theirs(now, probe, align_a, align_b);
+        if (exact_)
+            for (auto own : products_of_few_rows(precision_, now.p))
+                improve(best, now, probe, choice(own));
+        if (best.which.index() > 0 || !order) return best.which;
+        return only(now, *order);
+    }
+    timed_choice best_of_theirs(call const& now, product_probe const& probe, std::uint32_t align_a,
+                                std::uint32_t align_b) const {
         product_shape like = now.p;
         // For few rows or columns only products of matrix and vector may be offered: then look at
         // what more of them would take.
@@ -168,12 +198,24 @@ private:
             for (like.m = now.p.m; like.m <= std::max<index_t>(now.p.m, 1024); like.m *= 2) {
                 candidates found{};
                 auto const count = offered(like, align_a, align_b, found);
-                choice const best = fastest(now, probe, std::span(found).first(count));
-                if (best) return best;
+                timed_choice best;
+                for (auto const& candidate : std::span(found).first(count)) {
+                    if (!is_valid(now, candidate.algo)) continue;
+                    if (!exact_) return {candidate.algo};
+                    if (is_tiled(candidate.algo)) improve(best, now, probe, candidate.algo);
+                }
+                if (best.which.index() > 0) return best;
             }
-        return order ? only(now, *order) : choice();
+        return {};
     }
-    choice only(call const& now, cublasLtMatmulAlgo_t const& order) const {
+    /// Takes a candidate that has the bits and is faster.
+    void improve(timed_choice& best, call const& now, product_probe const& probe,
+                 choice const& which) const {
+        if (!launch(make_call(probe, probe.result()), which) || !probe.same_bits()) return;
+        float const time = milliseconds(now, which);
+        if (time < best.time) best = {which, time};
+    }
+    choice only(call const& now, algorithm const& order) const {
         require<device_error>(is_valid(now, order), "matmul",
                               "expected an algorithm of cuBLASLt with the bits of other numbers of "
                               "rows, got none for ",
@@ -182,8 +224,8 @@ private:
     }
     /// The first tiled algorithm that is offered for 1024 rows, and runs for one as well; for a
     /// gradient by weights, the first for its class of inner extents.
-    choice tensor_core_order(product_shape const& p, std::uint32_t align_a,
-                             std::uint32_t align_b) const {
+    std::optional<algorithm> tensor_core_order(product_shape const& p, std::uint32_t align_a,
+                                               std::uint32_t align_b) const {
         product_shape many = p, least = p;
         if (p.transpose_a)
             many.k = least.k = ceiling(p.k);
@@ -191,9 +233,8 @@ private:
             many.m = 1024, least.m = 1;
         candidates found{};
         auto const count = offered(many, align_a, align_b, found);
-        auto const runs = [&](product_shape const& like, cublasLtMatmulAlgo_t const& algorithm) {
-            return is_valid({like, lt_description::of(like, precision_), nullptr, nullptr, nullptr},
-                            algorithm);
+        auto const runs = [&](product_shape const& like, algorithm const& theirs) {
+            return is_valid(make_call(like, nullptr, nullptr, nullptr), theirs);
         };
         for (auto const& candidate : std::span(found).first(count))
             if (is_tiled(candidate.algo) && runs(many, candidate.algo) &&
@@ -224,57 +265,39 @@ private:
         check(status, "cublasLtMatmulAlgoGetHeuristic");
         return static_cast<std::size_t>(count);
     }
-    choice fastest(call const& now, product_probe const& probe,
-                   std::span<cublasLtMatmulHeuristicResult_t const> found) const {
-        choice best;
-        float least = std::numeric_limits<float>::infinity();
-        for (auto const& candidate : found) {
-            auto const& algorithm = candidate.algo;
-            if (!is_valid(now, algorithm)) continue;
-            if (!exact_) return algorithm;
-            if (!is_tiled(algorithm) || !is_exact(probe, algorithm)) continue;
-            float const time = milliseconds(now, algorithm);
-            if (time < least) {
-                least = time;
-                best = algorithm;
-            }
-        }
-        return best;
-    }
-    bool is_exact(product_probe const& probe, cublasLtMatmulAlgo_t const& algorithm) const {
-        return run(probe, algorithm, probe.result()) && probe.same_bits();
-    }
-    bool run(product_probe const& probe, cublasLtMatmulAlgo_t const& algorithm, float* c) const {
-        auto const& p = probe.shape();
-        auto const left = rounded(probe.a(), p.batch * p.m * p.k);
-        auto const right = rounded(probe.b(), p.batch * p.k * p.n);
-        return launch(make_call(p, probe.a(), probe.b(), left, right, c), algorithm);
-    }
-    static bool is_tiled(cublasLtMatmulAlgo_t const& algorithm) {
+    static bool is_tiled(algorithm const& theirs) {
         std::uint32_t tile = CUBLASLT_MATMUL_TILE_UNDEFINED;
         std::size_t written = 0;
-        check(cublasLtMatmulAlgoConfigGetAttribute(&algorithm, CUBLASLT_ALGO_CONFIG_TILE_ID, &tile,
+        check(cublasLtMatmulAlgoConfigGetAttribute(&theirs, CUBLASLT_ALGO_CONFIG_TILE_ID, &tile,
                                                    sizeof tile, &written),
               "cublasLtMatmulAlgoConfigGetAttribute");
         return tile != CUBLASLT_MATMUL_TILE_UNDEFINED;
     }
-    bool is_valid(call const& now, cublasLtMatmulAlgo_t const& algorithm) const {
+    bool is_valid(call const& now, algorithm const& theirs) const {
         auto d = now.description;
         cublasLtMatmulHeuristicResult_t result{};
         return cublasLtMatmulAlgoCheck(handle_, &d.operation, &d.left, &d.right, &d.result,
-                                       &d.result, &algorithm, &result) == CUBLAS_STATUS_SUCCESS &&
+                                       &d.result, &theirs, &result) == CUBLAS_STATUS_SUCCESS &&
                result.workspaceSize <= workspace_bytes;
     }
-    /// Of the second of two runs; infinite where it does not run.
-    float milliseconds(call const& now, cublasLtMatmulAlgo_t const& algorithm) const {
-        float time = std::numeric_limits<float>::infinity();
-        if (!launch(now, algorithm)) return time;
-        check(cudaEventRecord(events_[0], stream_), "cudaEventRecord");
-        if (!launch(now, algorithm)) return time;
-        check(cudaEventRecord(events_[1], stream_), "cudaEventRecord");
-        check(cudaEventSynchronize(events_[1]), "cudaEventSynchronize");
-        check(cudaEventElapsedTime(&time, events_[0], events_[1]), "cudaEventElapsedTime");
-        return time;
+    /// The least of three runs after a first one; infinite where it does not run.
+    float milliseconds(call const& now, choice const& which) const {
+        float least = std::numeric_limits<float>::infinity();
+        if (!launch(now, which)) return least;
+        for (int run = 0; run < 3; ++run) {
+            // What a step reads in between leaves little of the operands in the cache. And while
+            // the device is busy with it, the host gets ahead: only the device is timed.
+            check(cudaMemsetAsync(workspace_.data(), 0, workspace_bytes, stream_),
+                  "cudaMemsetAsync");
+            check(cudaEventRecord(events_[0], stream_), "cudaEventRecord");
+            launch(now, which);
+            check(cudaEventRecord(events_[1], stream_), "cudaEventRecord");
+            check(cudaEventSynchronize(events_[1]), "cudaEventSynchronize");
+            float time = 0;
+            check(cudaEventElapsedTime(&time, events_[0], events_[1]), "cudaEventElapsedTime");
+            least = std::min(least, time);
+        }
+        return least;
     }
 
     thrust_cuda const& system_;

@@ -6,6 +6,7 @@
 
 #include <array>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "grove/backend/cuda/activation.hpp"
@@ -13,6 +14,7 @@
 #include "grove/backend/cuda/expert_rows.hpp"
 #include "grove/backend/cuda/join.hpp"
 #include "grove/backend/cuda/norm.hpp"
+#include "grove/backend/cuda/precision.hpp"
 #include "grove/backend/cuda/statistics.hpp"
 #include "grove/backend/cuda/update.hpp"
 #include "grove/backend/thrust/thrust.hpp"
@@ -22,7 +24,11 @@ namespace grove::inline GROVE_ISA {
 /// Thrust on a CUDA device, and the fused operations.
 class cuda_refinements : public thrust_backend<thrust_cuda> {
 public:
-    using thrust_backend<thrust_cuda>::thrust_backend;
+    /// With what operands of attention's products are rounded to; then as the Thrust backend.
+    template <class... Arguments>
+    explicit cuda_refinements(product_precision precision, Arguments&&... arguments)
+        : thrust_backend<thrust_cuda>(std::forward<Arguments>(arguments)...),
+          precision_(precision) {}
 
     template <class T>
     std::array<buffer<T>, 2> rms_norm(buffer<T> const& x, buffer<T> const& w, index_t rows,
@@ -115,8 +121,8 @@ public:
         auto const e =
             extents("attention", shape, q.size(), k.size(), offsets, key_first, key_counts);
         auto out = allocate<T>(e.tokens * e.output_columns), sums = allocate<T>(e.tokens * e.heads);
-        detail::launch_attention(system(), e, shape.score_factor<T>(), q.data(), k.data(), v.data(),
-                                 out.data(), sums.data());
+        detail::launch_attention(system(), precision_, e, shape.score_factor<T>(), q.data(),
+                                 k.data(), v.data(), out.data(), sums.data());
         return {out, sums};
     }
     template <class T>
@@ -133,7 +139,7 @@ public:
         detail::row_dots<T> const dots{g.data(), out.data(), mean.size(), e.width, mean.data()};
         system().each_block(dots.blocks(), dots);
         detail::launch_attention_backward(
-            system(), e, shape.score_factor<T>(),
+            system(), precision_, e, shape.score_factor<T>(),
             detail::attention_operands<T>{g.data(), q.data(), k.data(), v.data(),
                                           log_normalizer.data(), mean.data(), dq.data(), dk.data(),
                                           dv.data()});
@@ -301,6 +307,8 @@ private:
                       "cudaMemsetAsync");
         return y;
     }
+
+    product_precision precision_;
 };
 
 }  // namespace grove::inline GROVE_ISA

@@ -100,37 +100,48 @@ struct product_blocks {
     }
 };
 
-/// Rows of each group times its matrix. The host knows how many tiles of rows there are at most;
-/// each block counts those of the groups before its own, on the device.
+/// Groups of rows, one behind the other, as only the device knows them. The host knows how many
+/// tiles of them there are at most; each block counts those of the groups before its own.
+struct row_groups {
+    std::int32_t const* offsets;
+    index_t rows, groups;
+
+    index_t tiles_at_most(index_t edge) const {
+        index_t const tiles = (rows + edge - 1) / edge + groups;
+        return tiles < rows ? tiles : rows;
+    }
+    __device__ index_t begin(index_t e) const { return clamp_row(offsets[e], rows); }
+    __device__ index_t end(index_t e) const { return clamp_row(offsets[e + 1], rows); }
+    __device__ index_t size(index_t e) const { return end(e) > begin(e) ? end(e) - begin(e) : 0; }
+    /// The `index`-th tile of `edge` rows: its group, and its number in there.
+    __device__ group_item tile(index_t index, index_t edge) const {
+        return nth_item(index, groups, [&](index_t e) { return (size(e) + edge - 1) / edge; });
+    }
+};
+
+/// Rows of each group times its matrix.
 template <class T>
 struct grouped_blocks {
     static constexpr int threads = product_tile<T>::threads;
     grouped_shape g;
     T const *x, *w;
-    std::int32_t const* offsets;
+    row_groups groups;
     T* y;
 
     index_t blocks() const {
-        index_t const tiles = product_tile<T>::count(g.rows) + g.groups;
-        return (tiles < g.rows ? tiles : g.rows) * product_tile<T>::count(g.n);
+        return groups.tiles_at_most(product_tile<T>::edge) * product_tile<T>::count(g.n);
     }
     __device__ void operator()(index_t block) const {
         __shared__ product_tile<T> tile;
         index_t const across = product_tile<T>::count(g.n);
-        auto const [group, item] = nth_item(block / across, g.groups, [&](index_t e) {
-            return product_tile<T>::count(end(e) > begin(e) ? end(e) - begin(e) : 0);
-        });
+        auto const [group, item] = groups.tile(block / across, product_tile<T>::edge);
         if (group < 0) return;
         tile.multiply(
-            {x, end(group), g.k, g.k, 1},
+            {x, groups.end(group), g.k, g.k, 1},
             {w + group * g.k * g.n, g.k, g.n, g.transpose_b ? 1 : g.n, g.transpose_b ? g.k : 1},
-            {y, end(group), g.n, g.n, 1}, begin(group) + item * product_tile<T>::edge,
+            {y, groups.end(group), g.n, g.n, 1}, groups.begin(group) + item * product_tile<T>::edge,
             block % across * product_tile<T>::edge);
     }
-
-private:
-    __device__ index_t begin(index_t e) const { return clamp_row(offsets[e], g.rows); }
-    __device__ index_t end(index_t e) const { return clamp_row(offsets[e + 1], g.rows); }
 };
 
 /// W[e] = X[e]ᵀ · Y[e], stored [k, n] or [n, k]: a block for each tile of each group.
@@ -139,7 +150,7 @@ struct outer_blocks {
     static constexpr int threads = product_tile<T>::threads;
     grouped_shape g;
     T const *x, *y;
-    std::int32_t const* offsets;
+    row_groups groups;
     T* w;
 
     index_t blocks() const {
@@ -149,8 +160,7 @@ struct outer_blocks {
         __shared__ product_tile<T> tile;
         index_t const across = product_tile<T>::count(g.n), down = product_tile<T>::count(g.k);
         index_t const e = block / (across * down);
-        index_t const begin = clamp_row(offsets[e], g.rows),
-                      end = clamp_row(offsets[e + 1], g.rows), rows = end > begin ? end - begin : 0;
+        index_t const begin = groups.begin(e), rows = groups.size(e);
         tile.multiply(
             {x + begin * g.k, g.k, rows, 1, g.k}, {y + begin * g.n, rows, g.n, g.n, 1},
             {w + e * g.k * g.n, g.k, g.n, g.transpose_b ? 1 : g.n, g.transpose_b ? g.k : 1},

@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: Apache-2.0
+/// @file
+/// Gradients of attention with their products on tensor cores: the two kernels of
+/// attention_gradient.hpp. Keys walk the query heads of their group one after the other.
+#pragma once
+
+#include "grove/backend/cuda/attention_gradient.hpp"
+#include "grove/backend/cuda/tensor_panel.hpp"
+
+namespace grove::inline GROVE_ISA::detail {
+
+/// `Walked` rows of two panels, with what is known of rows of queries, arrive together.
+template <class Plan, int Walked>
+struct tensor_stage {
+    using value_type = float;
+    static constexpr int stride = Plan::stride;
+    static constexpr int panel = Walked * stride;
+    static constexpr int columns = 2 * Walked + (3 * Walked + stride - 1) / stride;
+};
+
+/// A block for each tile of each key head: of rows of queries, or of keys where `OfKeys`. Scores
+/// are tile · walkedᵀ; what is walked are the keys and values, or the queries and gradients.
+template <class Plan, int Walked, bool OfKeys>
+struct tensor_attention_backward {
+    using step = typename Plan::step;
+    static constexpr int threads = Plan::threads, rows = Plan::rows;
+    static_assert(Walked <= threads);
+    attention_extents e;
+    attention_tiling tiling;
+    attention_operands<float> x;
+    float scale;
+    bool aligned;
+
+    static bool fits(attention_extents const& e) {
+        return e.dim <= Plan::depth && e.width <= Plan::depth;
+    }
+    static std::size_t shared_bytes(attention_extents const&) {
+        return (2 * kept_rows::size + ring::size) * sizeof(float);
+    }
+    index_t blocks() const { return tiling.tiles * e.key_heads; }
+
+    __device__ void operator()(index_t block) const {
+        if (!OfKeys && block == 0) e.check();
+        index_t const key_head = block / tiling.tiles, at = block % tiling.tiles;
+        // Tiles with much work come first; of keys, next to those of another head with little.
+        bool const reversed = OfKeys ? key_head % 2 != 0 : true;
+        auto const tile = tiling.find(e, reversed ? tiling.tiles - 1 - at : at);
+        if (tile.rows > 0) walk(tile, key_head);
+    }
+
+private:
+    static constexpr int tiles = Walked / 8;
+    using stage = tensor_stage<Plan, Walked>;
+    using ring = panel_ring<stage>;
+    using kept_rows = tile_rows<Plan>;
+    using scores_of_warp = mma_sum[Plan::share][tiles];
+    using sums = mma_sum[Plan::steps][Plan::share][2];
+
+    /// What a softmax's gradient is made of, for a row of queries.
+    struct query_row {
+        float shift, mean;
+        int visible;  ///< keys; 0 where there is no such row
+    };
+    /// Where the walk is: a head of the group, and a block of rows.
+    struct place {
+        int head, block;
+    };
+
+    __device__ void walk(attention_tile const& tile, index_t key_head) const {
+        auto const& span = tile.span;
+        float* const kept = dynamic_memory<float>();
+        ring arriving(kept + 2 * kept_rows::size);
+
+        int const all = OfKeys ? static_cast<int>(span.queries) : visible(tile, tile.rows - 1);
+        index_t const hidden = tile.first - (span.keys - span.queries);
+        int const begin = OfKeys && hidden > 0 ? static_cast<int>(hidden / Walked) : 0;
+        int const end = (all + Walked - 1) / Walked, heads = OfKeys && begin < end ? e.group : 1;
+        place next{0, begin};
+        auto const advance = [&](place& p) {
+            if (++p.block < end) return;
+            ++p.head;
+            p.block = p.head < heads ? begin : end;
+        };
+        auto const start_next = [&] {
+            if (next.block >= end) return;
+            fetch(arriving.next(), span, key_head, next);
+            arriving.started();
+            advance(next);
+        };
+
+        start_next();
+        kept_rows left, left_values;
+        auto const keep = [&](kept_rows& y, float* memory, bool of_dim) {
+            auto const source = OfKeys   ? of_dim ? e.keys_at(x.k, span, key_head, tile.first)
+                                                  : e.values_at(x.v, span, key_head, tile.first)
+                                  : of_dim ? e.queries_at(x.q, span, key_head, tile.first, tile.rows)
+                                         : e.outputs_at(x.g, span, key_head, tile.first, tile.rows);
+            y.fetch(memory, source, tile.rows, of_dim ? e.dim : e.width, aligned);
+        };
+        keep(left, kept, true);
+        keep(left_values, kept + kept_rows::size, false);
+        if constexpr (!Plan::holds) arriving.started();
+        query_row own[Plan::share][2] = {};
+        if (!OfKeys) read_rows(own, tile, key_head);
+        sums result = {}, value_result = {};
+
+        int const first = Plan::first_row(), last = first + Plan::rows_of_warp - 1;
+        int const least = OfKeys || last >= tile.rows ? 0 : visible(tile, first);
+        int const most = OfKeys || first >= tile.rows ? 0 : visible(tile, min(last, tile.rows - 1));
+        for (place at{0, begin}; at.block < end; advance(at)) {
+            float const* const walked = arriving.turn();
+            start_next();
+            int const from = at.block * Walked, to = from + Walked;
+            // Does any row of this warp see anything; do all see all?
+            bool some = from < most, full = to <= least;
+            if constexpr (OfKeys) {
+                index_t const key = tile.first + first;
+                some = first < tile.rows && key < span.visible(min(to, all) - 1);
+                full = to <= all && key + Plan::rows_of_warp <= span.visible(from);
+            }
+            if (!some) continue;
+            scores_of_warp scores = {}, slopes = {};
+            add_tensor_dots<Plan>(scores, left, walked, e.dim);
+            add_tensor_dots<Plan>(slopes, left_values, walked + stage::panel, e.width);
+            differentiate(scores, slopes, own, walked + 2 * stage::panel,
+                          OfKeys ? static_cast<int>(tile.first) : from, full);
+            if (OfKeys) collect(value_result, scores, walked + stage::panel, e.width);
+            collect(result, slopes, walked, e.dim);
+        }
+        write(result, tile, key_head, true);
+        if (OfKeys) write(value_result, tile, key_head, false);
+    }
+
+    __device__ int visible(attention_tile const& tile, int row) const {
+        auto const at = static_cast<unsigned>(tile.first + row);
+        return static_cast<int>(tile.span.visible(at / static_cast<unsigned>(e.group)));
+    }
+    __device__ void read_rows(query_row (&own)[Plan::share][2], attention_tile const& tile,
+                              index_t key_head) const {
+#pragma unroll
+        for (int m = 0; m < Plan::share; ++m)
+#pragma unroll
+            for (int half = 0; half < 2; ++half) {
+                int const r = Plan::row(m, half);
+                if (r >= tile.rows) continue;
+                index_t const at = e.normalizer(tile.span, key_head, tile.first + r);
+                own[m][half] = {-multiply_rounded(x.log_normalizer[at], binary_logarithm),
+                                x.mean[at], visible(tile, r)};
+            }
+    }
+
+    /// Starts to copy what the walk meets at `at`.
+    __device__ void fetch(float* to, key_span const& span, index_t key_head, place at) const {
+        int const first = at.block * Walked;
+        auto const panels = [&](row_source<float> const& of_dim, row_source<float> const& of_width,
+                                index_t count) {
+            int const rows_left = static_cast<int>(count) - first;
+            fetch_panel<Plan, Walked>(to, Plan::stride, rows_left, 0, e.dim, aligned, of_dim);
+            fetch_panel<Plan, Walked>(to + stage::panel, Plan::stride, rows_left, 0, e.width,
+                                      aligned, of_width);
+        };
+        if constexpr (OfKeys) {
+            index_t const token = span.first_query + first;
+            index_t const head = key_head * e.group + at.head;
+            panels({x.q + token * e.query_columns + head * e.dim, e.query_columns},
+                   {x.g + token * e.output_columns + head * e.width, e.output_columns},
+                   span.queries);
+            int const i = static_cast<int>(threadIdx.x);
+            if (i >= Walked) return;
+            bool const exists = first + i < span.queries;
+            float* const known = to + 2 * stage::panel + i;
+            index_t const number = (token + i) * e.heads + head;
+            for (int what = 0; what < 2; ++what) {
+                float const* const from = what == 0 ? x.log_normalizer : x.mean;
+                if (exists)
+                    __pipeline_memcpy_async(known + what * Walked, from + number, sizeof(float));
+                else
+                    known[what * Walked] = 0.0F;
+            }
+            known[2 * Walked] =
+                __int_as_float(exists ? static_cast<int>(span.visible(first + i)) : 0);
+        } else {
+            panels(e.keys_at(x.k, span, key_head, first), e.values_at(x.v, span, key_head, first),
+                   span.keys);
+        }
+    }
+
+    /// Scores become probabilities p, and their gradients dp become p · (dp - mean) · scale. The
+    /// first key is the tile's, or the first that is walked.
+    __device__ void differentiate(scores_of_warp& scores, scores_of_warp& slopes,
+                                  query_row const (&own)[Plan::share][2], float const* known,
+                                  int first_key, bool full) const {
+        float const factor = multiply_rounded(scale, binary_logarithm);
+#pragma unroll
+        for (int j = 0; j < tiles; ++j) {
+            query_row of_column[2] = {};
+            if constexpr (OfKeys) {
+#pragma unroll
+                for (int i = 0; i < 2; ++i) {
+                    int const c = 8 * j + 2 * Plan::lane() + i;
+                    of_column[i] = {-multiply_rounded(known[c], binary_logarithm),
+                                    known[Walked + c], __float_as_int(known[2 * Walked + c])};
+                }
+            }
+#pragma unroll
+            for (int m = 0; m < Plan::share; ++m)
+#pragma unroll
+                for (int i = 0; i < 4; ++i) {
+                    query_row const row = OfKeys ? of_column[i % 2] : own[m][i / 2];
+                    int const key = first_key + (OfKeys ? Plan::row(m, i / 2)
+                                                        : 8 * j + 2 * Plan::lane() + i % 2);
+                    float& p = scores[m][j][i];
+                    p = binary_exponential(math::fma(p, factor, row.shift));
+                    if (!full && key >= row.visible) p = 0.0F;
+                    slopes[m][j][i] = p * (slopes[m][j][i] - row.mean) * scale;
+                }
+        }
+    }
+
+    /// to += weights · panel
+    __device__ void collect(sums& to, scores_of_warp const& weights, float const* panel,
+                            int width) const {
+#pragma unroll
+        for (int s = 0; s < Walked / 16; ++s) {
+            typename step::left left[Plan::share];
+#pragma unroll
+            for (int m = 0; m < Plan::share; ++m)
+                left[m] = as_left<Plan>(weights[m][2 * s], weights[m][2 * s + 1]);
+#pragma unroll
+            for (int piece = 0; piece < Plan::steps; ++piece) {
+                if (16 * piece >= width) break;
+                add_tensor_weighted<Plan>(to[piece], left, panel, s, piece);
+            }
+        }
+    }
+    __device__ void write(sums const& from, attention_tile const& tile, index_t key_head,
+                          bool of_dim) const {
+#pragma unroll
+        for (int m = 0; m < Plan::share; ++m)
+#pragma unroll
+            for (int half = 0; half < 2; ++half) {
+                if (Plan::row(m, half) >= tile.rows) continue;
+                index_t const r = tile.first + Plan::row(m, half);
+                float* const target = !OfKeys  ? x.dq + e.query(tile.span, key_head, r)
+                                      : of_dim ? x.dk + e.key(tile.span, key_head, r)
+                                               : x.dv + e.value(tile.span, key_head, r);
+                int const width = of_dim ? e.dim : e.width;
+#pragma unroll
+                for (int piece = 0; piece < Plan::steps; ++piece) {
+                    if (16 * piece >= width) break;
+                    write_packet(side_by_side(from[piece][m][0], from[piece][m][1], half), target,
+                                 Plan::outer(piece), width);
+                }
+            }
+    }
+};
+
+}  // namespace grove::inline GROVE_ISA::detail
