@@ -90,6 +90,26 @@ TEST_CASE("cuda: products on tensor cores round their operands and nothing else"
         }
 }
 
+TEST_CASE("cuda: both gradients of a product at once have the bits of two products") {
+    for (auto precision :
+         {product_precision::float32, product_precision::tf32, product_precision::bf16})
+        for (bool ta : {false, true})
+            for (bool tb : {false, true})
+                for (index_t m : {40, 2000}) {  // the second is cut along the inner index
+                    cuda_backend b({.precision = precision});
+                    product_shape const p{m, 96, 64, ta, tb};
+                    auto const x = up(b, random_values<float>(m * 64, 18)),
+                               w = up(b, random_values<float>(64 * 96, 19)),
+                               g = up(b, random_values<float>(m * 96, 20));
+                    auto const [dx, dw] = b.matmul_backward(p, g, x, w);
+                    auto const a = p.gradient_a(), c = p.gradient_b();
+                    CHECK(same_bits(down<float>(b, dx), down<float>(b, ta ? b.matmul(a, w, g)
+                                                                         : b.matmul(a, g, w))));
+                    CHECK(same_bits(down<float>(b, dw), down<float>(b, tb ? b.matmul(c, g, x)
+                                                                         : b.matmul(c, x, g))));
+                }
+}
+
 TEST_CASE("cuda: tiles for few rows have one order of addition") {
     cuda_backend b;
     for (auto precision :
@@ -354,7 +374,7 @@ TEST_CASE("cuda: parts are put side by side, and everything else is fused too") 
             CHECK(y[i * 7 + j] == (j < 2 ? left[i * 2 + j] : right[i * 5 + j - 2]));
     CHECK(cuda_backend::name() == "cuda");
     CHECK(capabilities(cuda_backend()) ==
-          std::vector<std::string>{"join", "rms_norm", "swiglu", "rope", "attention",
+          std::vector<std::string>{"join", "matmul_backward", "rms_norm", "swiglu", "rope", "attention",
                                    "expert_rows", "token_statistics", "token_sampling", "updates",
                                    "graphs"});
 }

@@ -170,6 +170,11 @@ TEST_CASE("cuda: passes that are recorded again and again take no fresh memory")
     };
     run.warm_up();
     // Which counts of sequences are recorded again, and so what is held at once, differs by step.
-    for (int i = 0; i < 300; ++i) step();
+    std::string fresh;  // after each hundred steps
+    for (int i = 0; i < 600; ++i) {
+        step();
+        if (i % 100 == 99) fresh += std::to_string(b.system().fresh_allocations()) + ' ';
+    }
+    CAPTURE(fresh);
     check_steady(b, 300, step);
 }

@@ -259,20 +259,20 @@ public:
         auto c = inner_->matmul(p, a.value, b.value);
         if (!a.tracked() && !b.tracked()) return {c};
         return record<T>(c, [=, this](value<T> const& g) {
-            if (a.tracked()) {
-                accumulate(a, p.transpose_a
-                                  ? inner_->matmul({p.k, p.m, p.n, p.transpose_b, true, p.batch},
-                                                   b.value, g)
-                                  : inner_->matmul({p.m, p.k, p.n, false, !p.transpose_b, p.batch},
-                                                   g, b.value));
+            if constexpr (has_matmul_backward<B, T>) {
+                if (a.tracked() && b.tracked()) {
+                    auto [da, db] = inner_->matmul_backward(p, g, a.value, b.value);
+                    accumulate(a, da);
+                    accumulate(b, db);
+                    return;
+                }
             }
-            if (b.tracked()) {
-                accumulate(b, p.transpose_b
-                                  ? inner_->matmul({p.n, p.k, p.m, true, p.transpose_a, p.batch}, g,
-                                                   a.value)
-                                  : inner_->matmul({p.k, p.n, p.m, !p.transpose_a, false, p.batch},
-                                                   a.value, g));
-            }
+            if (a.tracked())
+                accumulate(a, p.transpose_a ? inner_->matmul(p.gradient_a(), b.value, g)
+                                            : inner_->matmul(p.gradient_a(), g, b.value));
+            if (b.tracked())
+                accumulate(b, p.transpose_b ? inner_->matmul(p.gradient_b(), g, a.value)
+                                            : inner_->matmul(p.gradient_b(), a.value, g));
         });
     }
     template <class T>

@@ -43,6 +43,13 @@ public:
     }
 
     template <class T>
+        requires has_matmul_backward<B, T>
+    std::array<buffer<T>, 2> matmul_backward(product_shape const& p, buffer<T> const& g,
+                                             buffer<T> const& a, buffer<T> const& b) {
+        auto [da, db] = inner().matmul_backward(p, g.value, a.value, b.value);
+        return {buffer<T>{da}, buffer<T>{db}};
+    }
+    template <class T>
         requires has_rms_norm<B, T>
     std::array<buffer<T>, 2> rms_norm(buffer<T> const& x, buffer<T> const& w, index_t rows,
                                       index_t columns, T epsilon) {

@@ -45,6 +45,17 @@ struct product_shape {
     bool transpose_a = false;
     bool transpose_b = false;
     index_t batch = 1;
+
+    /// The product that gives ∂/∂A: G · op(B)ᵀ for G = ∂/∂C, or op(B) · Gᵀ where A is transposed.
+    product_shape gradient_a() const {
+        if (transpose_a) return {k, m, n, transpose_b, true, batch};
+        return {m, k, n, false, !transpose_b, batch};
+    }
+    /// The product that gives ∂/∂B: op(A)ᵀ · G, or Gᵀ · op(A) where B is transposed.
+    product_shape gradient_b() const {
+        if (transpose_b) return {n, k, m, true, transpose_a, batch};
+        return {k, n, m, !transpose_a, false, batch};
+    }
 };
 
 /// Rows [offsets[e], offsets[e+1]) of X[rows, k] times the matrix of group e.

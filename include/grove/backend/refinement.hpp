@@ -79,6 +79,16 @@ concept has_matmul_add = requires(B& b, typename B::template buffer<T> const& x,
     { b.matmul_add(p, x, x, target) } -> std::same_as<void>;
 };
 
+/// Both gradients of C = op(A) · op(B) for `g` = ∂/∂C at once → {∂/∂A, ∂/∂B}: `g` is made ready for
+/// products once.
+template <class B, class T>
+concept has_matmul_backward =
+    requires(B& b, typename B::template buffer<T> const& x, product_shape const& p) {
+        {
+            b.matmul_backward(p, x, x, x)
+        } -> std::same_as<std::array<typename B::template buffer<T>, 2>>;
+    };
+
 /// Rotary embedding of [tokens, heads · dim] by a table [positions, dim] of cosines beside sines;
 /// the gradient is the rotation by the negative angle.
 template <class B, class T>
@@ -201,6 +211,7 @@ template <class T = float, class B>
 std::vector<std::string> capabilities(B const&) {
     std::vector<std::string> names;
     if (has_join<B, T>) names.emplace_back("join");
+    if (has_matmul_backward<B, T>) names.emplace_back("matmul_backward");
     if (has_rms_norm<B, T>) names.emplace_back("rms_norm");
     if (has_swiglu<B, T>) names.emplace_back("swiglu");
     if (has_rope<B, T>) names.emplace_back("rope");

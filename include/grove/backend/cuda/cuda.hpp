@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <span>
 #include <string>
 #include <type_traits>
@@ -132,6 +133,14 @@ public:
         detail::product_blocks<T> const tiles{p, a.data(), b.data(), c.data()};
         system().each_block(tiles.blocks(), tiles);
         return c;
+    }
+    template <class T>
+    std::array<buffer<T>, 2> matmul_backward(product_shape const& p, buffer<T> const& g,
+                                             buffer<T> const& a, buffer<T> const& b) {
+        std::optional<detail::lt_products::shared_operand> shared;
+        if constexpr (std::is_same_v<T, float>) shared.emplace(products_, g.data(), g.size());
+        return {p.transpose_a ? matmul(p.gradient_a(), b, g) : matmul(p.gradient_a(), g, b),
+                p.transpose_b ? matmul(p.gradient_b(), g, a) : matmul(p.gradient_b(), a, g)};
     }
     template <class T>
     buffer<T> grouped_matmul(grouped_shape const& g, buffer<T> const& x, buffer<T> const& w,

@@ -21,6 +21,7 @@
 #include <map>
 #include <optional>
 #include <span>
+#include <utility>
 #include <variant>
 
 #include "grove/backend/cuda/few_rows.hpp"
@@ -66,6 +67,20 @@ public:
 
     product_precision precision() const { return precision_; }
 
+    /// While it lives, products that read these numbers, or some of their rows, round them once.
+    class shared_operand {
+    public:
+        shared_operand(lt_products& products, float const* x, index_t size) : products_(products) {
+            products.shared_ = {x, products.rounded(x, size)};
+        }
+        shared_operand(shared_operand const&) = delete;
+        shared_operand& operator=(shared_operand const&) = delete;
+        ~shared_operand() { products_.shared_ = {}; }
+
+    private:
+        lt_products& products_;
+    };
+
     /// C = op(A) · op(B). False, and nothing done, where neither cuBLASLt, whatever m is, nor our
     /// own tiles have an algorithm for it. No extent may be 0. Throws device_error where cuBLASLt
     /// has none for this m alone.
@@ -109,6 +124,7 @@ private:
         float time = std::numeric_limits<float>::infinity();
     };
     using candidates = std::array<cublasLtMatmulHeuristicResult_t, 16>;
+    using rounded_buffer = device_buffer<__nv_bfloat16>;
 
     static index_t ceiling(index_t extent) {
         return static_cast<index_t>(std::bit_ceil(static_cast<std::uint64_t>(extent)));
@@ -131,11 +147,20 @@ private:
         return static_cast<std::uint32_t>(bits & -bits);
     }
     /// An operand in bf16, or nothing where products take floats.
-    device_buffer<__nv_bfloat16> rounded(float const* x, index_t size) const {
+    rounded_buffer rounded(float const* x, index_t size) const {
         if (!rounds()) return {};
         auto y = system_.allocate<__nv_bfloat16>(size);
         system_.each((size + 3) / 4, round_four{x, size, y.data()});
         return y;
+    }
+    /// What cuBLASLt reads, and the memory that it lies in where that is new.
+    std::pair<void const*, rounded_buffer> prepared(float const* x, index_t size) const {
+        if (!rounds()) return {x, {}};
+        auto const& [first, shared] = shared_;
+        if (first != nullptr && x >= first && x + size <= first + shared.size())
+            return {shared.data() + (x - first), {}};
+        auto y = rounded(x, size);
+        return {y.data(), y};
     }
     call make_call(product_shape const& p, float const* a, float const* b, float* c) const {
         return {p, lt_description::of(p, precision_), a, b, c};
@@ -154,12 +179,11 @@ private:
         float const one = 1, zero = 0;
         auto const& [operation, left, right, result] = now.description;
         auto const& p = now.p;
-        auto const a = rounded(now.a, p.batch * p.m * p.k), b = rounded(now.b, p.batch * p.k * p.n);
+        auto const a = prepared(now.a, p.batch * p.m * p.k);
+        auto const b = prepared(now.b, p.batch * p.k * p.n);
         auto const status =
             cublasLtMatmul(handle_, const_cast<cublasLtMatmulDescOpaque_t*>(&operation), &one,
-                           rounds() ? static_cast<void const*>(b.data()) : now.b,
-                           const_cast<cublasLtMatrixLayoutOpaque_t*>(&left),
-                           rounds() ? static_cast<void const*>(a.data()) : now.a,
+                           b.first, const_cast<cublasLtMatrixLayoutOpaque_t*>(&left), a.first,
                            const_cast<cublasLtMatrixLayoutOpaque_t*>(&right), &zero, now.c,
                            const_cast<cublasLtMatrixLayoutOpaque_t*>(&result), now.c,
                            const_cast<cublasLtMatrixLayoutOpaque_t*>(&result), &theirs,
@@ -308,6 +332,7 @@ private:
     cublasLtHandle_t handle_ = nullptr;
     std::array<cudaEvent_t, 2> events_{};
     std::map<class_key, choice> choices_;
+    std::pair<float const*, rounded_buffer> shared_{};  // what a shared_operand holds
 };
 
 }  // namespace grove::inline GROVE_ISA::detail
