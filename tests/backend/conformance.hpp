@@ -110,8 +110,17 @@ TEST_CASE_TEMPLATE_DEFINE("backend: map reads full, row, column and number opera
     using T = typename C::value_type;
     using operand_type = operand<typename C::backend_type::template buffer<T>>;
     auto b = C::make();
-    for (auto const& [rows, columns] : std::vector<std::pair<index_t, index_t>>{
-             {1, 1}, {1, 37}, {5, 1}, {3, 17}, {4, 16}, {300, 70}, {0, 3}, {3, 0}}) {
+    for (auto const& [rows, columns] : std::vector<std::pair<index_t, index_t>>{{1, 1},
+                                                                                {1, 37},
+                                                                                {5, 1},
+                                                                                {3, 17},
+                                                                                {4, 16},
+                                                                                {7, 12},
+                                                                                {5, 6},
+                                                                                {300, 70},
+                                                                                {130, 260},
+                                                                                {0, 3},
+                                                                                {3, 0}}) {
         CAPTURE(rows);
         CAPTURE(columns);
         auto const x = random_values<T>(rows * columns, 3), row = random_values<T>(columns, 4);
@@ -138,6 +147,39 @@ TEST_CASE_TEMPLATE_DEFINE("backend: map reads full, row, column and number opera
                 CHECK(worst_error(down<T>(b, y[0]), expected) < tolerance<T>);
             }
     }
+}
+
+// Backends may read several neighbours at once: only where that is the same.
+TEST_CASE_TEMPLATE_DEFINE("backend: map reads operands from any place, with any stride of rows", C,
+                          map_windows) {
+    using T = typename C::value_type;
+    using operand_type = operand<typename C::backend_type::template buffer<T>>;
+    auto b = C::make();
+    auto const a = random_values<T>(600, 30), c = random_values<T>(600, 31);
+    auto const whole_a = up(b, a), whole_c = up(b, c);
+    for (auto const& [rows, columns] :
+         std::vector<std::pair<index_t, index_t>>{{1, 9}, {9, 1}, {5, 8}, {8, 5}, {6, 12}})
+        for (index_t offset : {0, 1, 2, 4})
+            for (index_t row_stride : {columns, columns + 1, columns + 4, index_t{1}, index_t{0}})
+                for (index_t column_stride : {0, 1}) {
+                    CAPTURE(rows);
+                    CAPTURE(columns);
+                    CAPTURE(offset);
+                    CAPTURE(row_stride);
+                    CAPTURE(column_stride);
+                    auto const y = down<T>(
+                        b, b.map(sum_law{}, rows, columns,
+                                 operand_type{b.slice(whole_a, 0, rows * columns), columns, 1},
+                                 operand_type{b.slice(whole_c, offset, 600 - offset), row_stride,
+                                              column_stride})[0]);
+                    std::vector<T> expected;
+                    for (index_t i = 0; i < rows; ++i)
+                        for (index_t j = 0; j < columns; ++j)
+                            expected.push_back(a[static_cast<std::size_t>(i * columns + j)] +
+                                               c[static_cast<std::size_t>(offset + i * row_stride +
+                                                                          j * column_stride)]);
+                    CHECK(y == expected);
+                }
 }
 
 TEST_CASE_TEMPLATE_DEFINE("backend: map returns several outputs and adds integers", C,
@@ -331,29 +373,55 @@ TEST_CASE_TEMPLATE_DEFINE("backend: strided reads permute and cut; places are th
                           strided) {
     using T = typename C::value_type;
     auto b = C::make();
-    auto const x = random_values<T>(2 * 3 * 5, 15);
-    auto const buffer = up(b, x);
-    strided_view const swapped{0, {3, 2, 5}, {5, 15, 1}}, window{6, {2, 2, 3}, {15, 5, 1}};
-    strided_view const transposed{0, {5, 6}, {1, 5}}, nothing{0, {0, 4}, {1, 1}};
-    for (auto const& view : {swapped, window, transposed, nothing}) {
+    struct shape_case {
+        strided_view view;
+        index_t size, start = 0;  // of the strided buffer, and where it starts in a larger one
+    };
+    for (auto const& [view, size, start] : std::vector<shape_case>{
+             {{0, {3, 2, 5}, {5, 15, 1}}, 30},                       // exchanged
+             {{6, {2, 2, 3}, {15, 5, 1}}, 30},                       // a window
+             {{0, {5, 6}, {1, 5}}, 30},                              // transposed
+             {{0, {0, 4}, {1, 1}}, 30},                              // nothing
+             {{29, {1}, {1}}, 30},                                   // one number
+             {{0, {30}, {1}}, 30},                                   // all
+             {{3, {16}, {1}}, 40},                                   // a run that is not aligned
+             {{0, {9, 16, 8}, {8, 72, 1}}, 9 * 16 * 8},              // exchanged, whole packets
+             {{0, {16, 9, 6}, {6, 96, 1}}, 9 * 16 * 6},              // and pairs
+             {{0, {9, 16, 8}, {8, 72, 1}}, 9 * 16 * 8, 1},           // not aligned in memory
+             {{256, {37, 32}, {288, 1}}, 37 * 288},                  // columns
+             {{0, {37, 256}, {288, 1}}, 37 * 288, 4},                //
+             {{2, {37, 32}, {291, 1}}, 37 * 291},                    // of odd rows
+             {{7, {3, 2, 5, 4}, {120, 60, 8, 1}}, 400},              // four axes
+             {{8, {3, 2, 5, 4}, {4, 96, 16, 1}}, 400},               //
+             {{0, {2, 3, 4, 8}, {8, 16, 48, 1}}, 192},               // all of them, exchanged
+             {{1, {2, 2, 2, 2, 2, 2}, {1, 2, 4, 8, 16, 32}}, 65},    // the most axes that there are
+             {{399, {20, 4}, {-20, -1}}, 400},                       // backwards
+             {{0, {3, 700, 129}, {129, 387, 1}}, 3 * 700 * 129}}) {  // many
+        CAPTURE(view.extents);
+        CAPTURE(start);
+        index_t const count = view.extents.size();
+        auto const x = random_values<T>(size, 15), dense = random_values<T>(count + start, 16);
+        std::vector<T> around(static_cast<std::size_t>(start), T(7));
+        around.insert(around.end(), x.begin(), x.end());
         std::vector<T> read, placed(x.size(), T(0));
-        std::array<index_t, 3> extents{1, 1, 1}, strides{};
-        for (int axis = 0; axis < view.extents.rank(); ++axis) {
-            extents[static_cast<std::size_t>(axis)] = view.extents[axis];
-            strides[static_cast<std::size_t>(axis)] = view.strides[static_cast<std::size_t>(axis)];
+        for (index_t i = 0; i < count; ++i) {
+            index_t at = view.offset, left = i;
+            for (int axis = view.extents.rank() - 1; axis >= 0; --axis) {
+                at += left % view.extents[axis] * view.strides[static_cast<std::size_t>(axis)];
+                left /= view.extents[axis];
+            }
+            read.push_back(x[static_cast<std::size_t>(at)]);
+            placed[static_cast<std::size_t>(at)] = dense[static_cast<std::size_t>(start + i)];
         }
-        for (index_t i = 0; i < extents[0]; ++i)
-            for (index_t j = 0; j < extents[1]; ++j)
-                for (index_t k = 0; k < extents[2]; ++k) {
-                    auto const at = static_cast<std::size_t>(view.offset + i * strides[0] +
-                                                             j * strides[1] + k * strides[2]);
-                    placed[at] = x[read.size()];
-                    read.push_back(x[at]);
-                }
+        auto const buffer = b.slice(up(b, around), start, size);
         CHECK(down<T>(b, b.strided_read(buffer, view)) == read);
-        CHECK(down<T>(b, b.strided_place(b.slice(buffer, 0, view.extents.size()), view, 30)) ==
-              placed);
+        auto const part = b.slice(up(b, dense), start, count);
+        CHECK(down<T>(b, b.strided_place(part, view, size)) == placed);
     }
+    // reads may repeat
+    auto const row = random_values<T>(8, 17);
+    auto const repeated = down<T>(b, b.strided_read(up(b, row), strided_view{0, {5, 8}, {0, 1}}));
+    for (std::size_t i = 0; i < repeated.size(); ++i) CHECK(repeated[i] == row[i % 8]);
 }
 
 /// op(A) · op(B) in double, one pair of a batch after the other.
@@ -476,6 +544,7 @@ TEST_CASE_TEMPLATE_DEFINE("backend: a row has the same bits alone and in a batch
     TEST_CASE_TEMPLATE_INVOKE(models_concept, __VA_ARGS__); \
     TEST_CASE_TEMPLATE_INVOKE(storage, __VA_ARGS__);        \
     TEST_CASE_TEMPLATE_INVOKE(maps, __VA_ARGS__);           \
+    TEST_CASE_TEMPLATE_INVOKE(map_windows, __VA_ARGS__);    \
     TEST_CASE_TEMPLATE_INVOKE(map_outputs, __VA_ARGS__);    \
     TEST_CASE_TEMPLATE_INVOKE(reductions, __VA_ARGS__);     \
     TEST_CASE_TEMPLATE_INVOKE(segments, __VA_ARGS__);       \

@@ -36,11 +36,18 @@ using key_cache = grove_test::key_cache<cuda_backend, T>;
 std::vector<attention_shape> const shapes{{6, 2, 20}, {2, 2, 64},       {4, 2, 128},
                                           {3, 3, 33}, {2, 1, 192, 100}, {40, 1, 24, 16, true, 0.3}};
 attention_shape const latent{16, 1, 576, 512, true, 0.07};
+/// Wider than 128 columns, with values among the keys' columns and apart.
+std::vector<attention_shape> const wide{{16, 1, 288, 256, true},
+                                        {4, 2, 136, 130},
+                                        {2, 2, 256},
+                                        {4, 1, 137, 130, true},
+                                        {3, 1, 64, 300}};
 
 template <class T>
 void decode_with_the_bits_of_a_packed_pass(cuda_backend& b) {
     auto all = shapes;
     all.push_back(latent);
+    all.insert(all.end(), wide.begin(), wide.end());
     for (auto const& shape : all) {
         CAPTURE(shape.head_dim);
         sequences<T> const x(b, shape, {37, 5, 200});
@@ -61,7 +68,8 @@ void decode_with_the_bits_of_a_packed_pass(cuda_backend& b) {
 
 template <class T>
 void decode_a_large_batch(cuda_backend& b) {
-    for (attention_shape const& shape : {attention_shape{4, 4, 64}, {14, 2, 64}}) {
+    for (attention_shape const& shape :
+         {attention_shape{4, 4, 64}, {14, 2, 64}, {16, 1, 288, 256, true}, {2, 1, 136, 132}}) {
         ints lengths;
         for (std::int32_t s = 0; s < 150; ++s) lengths.push_back(1 + s * 37 % 140);
         sequences<T> const x(b, shape, lengths);
@@ -74,31 +82,43 @@ void decode_a_large_batch(cuda_backend& b) {
     }
 }
 
+/// Compares the first `count` sequences.
 template <class T>
-void compare_alone_and_in_a_batch(cuda_backend& b) {
-    for (auto const& shape : {attention_shape{4, 2, 20}, attention_shape{2, 2, 64}}) {
-        sequences<T> const x(b, shape, {45, 3, 150});
-        auto const together = learn(
-            [&](auto const&... a) { return attention(shape, a..., x.layout()); }, x.q, x.k, x.v);
-        auto const upstream = random_tensor<T>(b, x.q.extents(), 99);  // as in learn()
-        for (std::size_t s = 0; s < x.lengths.size(); ++s) {
-            index_t const first = x.first_row(s), rows = x.lengths[s];
-            std::array<std::vector<T>, 4> alone;
-            autodiff<cuda_backend> tape(b);
-            auto track = [&](auto const& all, std::size_t i) {
-                return leaf(tape, slice_rows(all, first, rows),
-                            [&alone, i](auto const& g) { alone[i] = to_host(g); });
-            };
-            auto const y = attention(shape, track(x.q, 1), track(x.k, 2), track(x.v, 3),
-                                     attention_layout::packed(ints{x.lengths[s]}));
-            alone[0] = to_host(y);
-            backward(y, slice_rows(upstream, first, rows));
-            for (std::size_t i = 0; i < 4; ++i) {
-                index_t const columns = i < 2 ? shape.query_columns() : shape.key_columns();
-                CHECK(same_bits(alone[i], rows_of(together[i], columns, first, rows)));
-            }
+void compare_alone_and_in_a_batch(cuda_backend& b, attention_shape const& shape,
+                                  ints const& lengths, std::size_t count) {
+    CAPTURE(shape.head_dim);
+    sequences<T> const x(b, shape, lengths);
+    auto const together =
+        learn([&](auto const&... a) { return attention(shape, a..., x.layout()); }, x.q, x.k, x.v);
+    auto const upstream =
+        random_tensor<T>(b, {x.q.rows(), shape.output_columns()}, 99);  // as there
+    for (std::size_t s = 0; s < count; ++s) {
+        index_t const first = x.first_row(s), rows = x.lengths[s];
+        std::array<std::vector<T>, 4> alone;
+        autodiff<cuda_backend> tape(b);
+        auto track = [&](auto const& all, std::size_t i) {
+            return leaf(tape, slice_rows(all, first, rows),
+                        [&alone, i](auto const& g) { alone[i] = to_host(g); });
+        };
+        auto const y = attention(shape, track(x.q, 1), track(x.k, 2), track(x.v, 3),
+                                 attention_layout::packed(ints{x.lengths[s]}));
+        alone[0] = to_host(y);
+        backward(y, slice_rows(upstream, first, rows));
+        std::array<index_t, 4> const columns{shape.output_columns(), shape.query_columns(),
+                                             shape.key_columns(), shape.value_columns()};
+        for (std::size_t i = 0; i < 4; ++i) {
+            CAPTURE(i);
+            CHECK(same_bits(alone[i], rows_of(together[i], columns[i], first, rows)));
         }
     }
+}
+template <class T>
+void compare_alone_and_in_a_batch(cuda_backend& b) {
+    for (auto const& shape :
+         {attention_shape{4, 2, 20}, {2, 2, 64}, {4, 2, 136, 130}, {16, 1, 160, 144, true}})
+        compare_alone_and_in_a_batch<T>(b, shape, {45, 3, 150}, 3);
+    // Query heads of a group in blocks of their own, and in one block.
+    compare_alone_and_in_a_batch<T>(b, {6, 2, 24}, ints(300, 70), 2);
 }
 
 /// |x - y| / |y|
@@ -167,7 +187,13 @@ TEST_CASE("cuda: attention on tensor cores agrees with the one in float, values 
         {{3, 3, 33}, {33, 70, 130}},
         {{2, 1, 100, 20}, {90, 64}},
         {{7, 1, 64}, {1000}},
-        {{20, 1, 24, 16, true, 0.3}, {35, 100}}};
+        {{20, 1, 24, 16, true, 0.3}, {35, 100}},
+        {{16, 1, 288, 256, true}, {70, 3, 200}},
+        {{128, 1, 576, 512, true, 0.07}, {66, 5}},
+        {{4, 2, 136, 130}, {65, 130}},
+        {{4, 1, 137, 130, true}, {65, 20}},
+        {{2, 2, 256}, {70, 3, 129}},
+        {{3, 1, 64, 300}, {100, 65}}};
     for (auto const& [precision, bound] :
          {std::pair{product_precision::tf32, 1e-3}, std::pair{product_precision::bf16, 8e-3}}) {
         cuda_backend rounded({.precision = precision});

@@ -12,6 +12,7 @@
 #include "grove/backend/cuda/system.hpp"
 #include "grove/backend/cuda/tensor_attention.hpp"
 #include "grove/backend/cuda/tensor_attention_gradient.hpp"
+#include "grove/backend/cuda/tensor_attention_wide.hpp"
 
 namespace grove::inline GROVE_ISA::detail {
 
@@ -27,7 +28,8 @@ struct attention_plans {
     using pair = tile_plan<T, 1, 16, 32>;     ///< 2
 };
 
-/// The same on tensor cores, for heads of up to 64 and up to 128 columns.
+/// The same on tensor cores: for heads of up to 64 and up to 128 columns, and the forward pass of
+/// wider ones.
 template <product_precision Precision>
 struct tensor_plans {
     template <int Depth, int Warps, int Share, bool Holds>
@@ -38,16 +40,21 @@ struct tensor_plans {
     using decoding = tensor_attention_forward<plan<Depth, 1, 1, Depth == 128>, true>;
     template <int Depth>
     using forward = tensor_attention_forward<plan<Depth, 4, 1, holds || Depth == 128>, false>;
+    template <int Width, int Down, int Share, bool Shares = false>
+    using wide = wide_attention_forward<wide_plan<Precision, Width, Down, Share>, Shares>;
+    static constexpr int widest_share = holds ? 1 : 2;  ///< for 512 columns, in registers
+    using wide_decoding = wide<512, 1, 1, true>;
     template <int Depth, bool OfKeys>
     using backward = tensor_attention_backward<plan<Depth, 4, 1, Depth == 64>, 32, OfKeys>;
 };
 
-/// body<plans>() where attention's products run on tensor cores; else false.
+/// Whether heads have more columns than the plans of ordinary ones hold.
+inline bool heads_are_wide(attention_extents const& e) { return e.dim > 128 || e.width > 128; }
+
+/// body<plans>() where products run on tensor cores; else false.
 template <class T, class Body>
-bool on_tensor_cores(product_precision precision, attention_extents const& e, Body const& body) {
-    constexpr int widest = 128;
+bool on_tensor_cores(product_precision precision, Body const& body) {
     if constexpr (std::is_same_v<T, float>) {
-        if (e.dim > widest || e.width > widest) return false;
         if (precision == product_precision::tf32)
             body.template operator()<tensor_plans<product_precision::tf32>>();
         if (precision == product_precision::bf16)
@@ -57,12 +64,16 @@ bool on_tensor_cores(product_precision precision, attention_extents const& e, Bo
     return false;
 }
 
+inline constexpr std::size_t most_shared_bytes = 227 << 10;
+template <class Kernel>
+bool is_fitting(attention_extents const& e) {
+    return Kernel::fits(e) && Kernel::shared_bytes(e) <= most_shared_bytes;
+}
 /// The first kernel that holds these heads, in registers and in shared memory.
 template <class First, class... Rest, class Launch>
 void launch_fitting(attention_extents const& e, Launch const& launch) {
-    constexpr std::size_t most_shared_bytes = 227 << 10;
     std::size_t const bytes = First::shared_bytes(e);
-    if (First::fits(e) && bytes <= most_shared_bytes) {
+    if (is_fitting<First>(e)) {
         launch.template operator()<First>(bytes);
     } else if constexpr (sizeof...(Rest) > 0) {
         launch_fitting<Rest...>(e, launch);
@@ -123,15 +134,26 @@ void launch_attention(thrust_cuda const& system, product_precision precision,
         system.each_block(e.tokens * e.heads,
                           attention_fold<T>{e, kernel.partials, out, log_normalizer});
     };
+    bool done = false;
     auto const on_tensors = [&]<class Tensors>() {
-        if (decodes)
+        // Heads that no plan holds in decoding must not find another one elsewhere.
+        using smallest = typename Tensors::wide_decoding;
+        done = !heads_are_wide(e) || is_fitting<smallest>(e);
+        if (!done) return;
+        if (heads_are_wide(e) && decodes)
+            launch_fitting<smallest>(e, launch);
+        else if (heads_are_wide(e))
+            launch_fitting<typename Tensors::template wide<256, 2, 2>,
+                           typename Tensors::template wide<512, 2, Tensors::widest_share>,
+                           typename Tensors::template wide<512, 2, 1>, smallest>(e, launch);
+        else if (decodes)
             launch_fitting<typename Tensors::template decoding<64>,
                            typename Tensors::template decoding<128>>(e, launch);
         else
             launch_fitting<typename Tensors::template forward<64>,
                            typename Tensors::template forward<128>>(e, launch);
     };
-    if (on_tensor_cores<T>(precision, e, on_tensors)) return;
+    if (on_tensor_cores<T>(precision, on_tensors) && done) return;
     using wide = attention_forward<typename plans::small, 0>;
     if constexpr (!plans::has_ordinary)
         launch_fitting<wide>(e, launch);
@@ -142,6 +164,15 @@ void launch_attention(thrust_cuda const& system, product_precision precision,
         launch_fitting<attention_forward<typename plans::pair, 2>, wide>(e, launch);
     else
         launch_fitting<attention_forward<typename plans::group, 2>, wide>(e, launch);
+}
+
+/// Whether the query heads of a group go to blocks of their own: where there are too few others,
+/// and memory for what each head gives.
+inline bool heads_are_split(attention_extents const& e, index_t blocks) {
+    constexpr index_t processors = 132;  // of a large device
+    constexpr index_t most_numbers = index_t{1} << 26;
+    return e.group > 1 && blocks < 4 * processors &&
+           e.group * e.key_rows * (e.key_columns + e.value_columns) <= most_numbers;
 }
 
 /// Writes dq, and dk and dv of the keys that there are.
@@ -160,13 +191,24 @@ void launch_attention_backward(thrust_cuda const& system, product_precision prec
         Kernel const kernel{e, attention_tiling::of_keys(e, Kernel::rows), x, scale, aligned};
         system.each_block(kernel.blocks(), kernel, bytes);
     };
+    auto const by_heads = [&]<class Kernel>(std::size_t bytes) {
+        Kernel kernel{e, attention_tiling::of_keys(e, Kernel::rows), x, scale, aligned};
+        if (!heads_are_split(e, kernel.blocks()))
+            return system.each_block(kernel.blocks(), kernel, bytes);
+        index_t const keys = e.key_rows * e.key_columns, values = e.key_rows * e.value_columns;
+        auto const memory = system.allocate<T>(e.group * (keys + values));
+        kernel.partials = {memory.data(), memory.data() + e.group * keys, keys, values};
+        system.each_block(kernel.blocks(), kernel, bytes);
+        head_sums const sums{e, kernel.tiling, kernel.partials, x.dk, x.dv};
+        system.each_block(sums.blocks(), sums);
+    };
     auto const on_tensors = [&]<class Tensors>() {
         launch_fitting<typename Tensors::template backward<64, false>,
                        typename Tensors::template backward<128, false>>(e, by_queries);
         launch_fitting<typename Tensors::template backward<64, true>,
-                       typename Tensors::template backward<128, true>>(e, by_keys);
+                       typename Tensors::template backward<128, true>>(e, by_heads);
     };
-    if (on_tensor_cores<T>(precision, e, on_tensors)) return;
+    if (!heads_are_wide(e) && on_tensor_cores<T>(precision, on_tensors)) return;
     if constexpr (plans::has_ordinary) {
         launch_fitting<attention_backward<typename plans::large, 1, false>,
                        attention_backward<typename plans::large, 2, false>,

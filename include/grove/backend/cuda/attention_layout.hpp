@@ -25,6 +25,7 @@ struct key_span {
 /// Extents, and offsets on the device. What they say is clamped to the memory that there is.
 struct attention_extents {
     int dim, width, group;
+    bool values_in_keys;  ///< the keys' first columns
     index_t heads, key_heads, query_columns, key_columns, value_columns, value_step, output_columns;
     index_t tokens, key_rows, sequences;
     std::int32_t const *offsets, *key_first, *key_counts;
@@ -35,6 +36,7 @@ struct attention_extents {
         e.dim = static_cast<int>(shape.head_dim);
         e.width = static_cast<int>(shape.value_width());
         e.group = static_cast<int>(shape.group());
+        e.values_in_keys = shape.values_in_keys;
         e.heads = shape.heads;
         e.key_heads = shape.key_value_heads;
         e.query_columns = shape.query_columns();

@@ -17,6 +17,7 @@
 #include "grove/backend/cuda/refinements.hpp"
 #include "grove/backend/cuda/rows.hpp"
 #include "grove/backend/cuda/sampling.hpp"
+#include "grove/backend/cuda/strided.hpp"
 #include "grove/backend/cuda/system.hpp"
 #include "grove/backend/cuda/tensor_groups.hpp"
 #include "grove/backend/cuda/tile.hpp"
@@ -121,6 +122,20 @@ public:
                                                {index.data(), rows},
                                                system().faults("write_rows"),
                                                target.data()});
+    }
+
+    template <class T>
+    buffer<T> strided_read(buffer<T> const& x, strided_view const& view) {
+        auto y = allocate<T>(view.extents.size());
+        detail::queue_copy(system(), detail::strided_copy::read(x.data(), view, y.data()));
+        return y;
+    }
+    /// Places are distinct: as many as there are elements leave none to fill.
+    template <class T>
+    buffer<T> strided_place(buffer<T> const& x, strided_view const& view, index_t size) {
+        auto y = view.extents.size() < size ? zeros<T>(size) : allocate<T>(size);
+        detail::queue_copy(system(), detail::strided_copy::place(x.data(), view, y.data()));
+        return y;
     }
 
     template <class T>
@@ -258,10 +273,10 @@ private:
     }
     /// Stable, by keys.
     sorted_indices sort(indices const& keys) {
-        sorted_indices y{cast<std::int32_t>(keys), allocate<std::int32_t>(keys.size())};
+        sorted_indices y{cast<std::int32_t>(keys),
+                         tabulate<std::int32_t>(detail::own_place{}, keys.size())};
         auto const first = y.keys.data();
         system().run([&](auto const& policy) {
-            thrust::sequence(policy, y.order.data(), y.order.data() + keys.size());
             thrust::stable_sort_by_key(policy, first, first + keys.size(), y.order.data());
         });
         return y;

@@ -13,8 +13,9 @@ enum class product_mode {
     fast,   ///< cuBLASLt's first choice: a row's bits may depend on the number of rows
 };
 
-/// What the operands of products in float are rounded to, those inside attention (of heads of up to
-/// 128 columns) too. Sums, and attention's softmax, are float in any case.
+/// What the operands of products in float are rounded to, those inside attention too (but for the
+/// gradients of heads of more than 128 columns). Sums, and attention's softmax, are float in any
+/// case.
 enum class product_precision {
     float32,  ///< nothing; no tensor cores
     tf32,     ///< 10 bits of fraction, on tensor cores

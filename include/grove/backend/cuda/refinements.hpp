@@ -12,10 +12,10 @@
 #include "grove/backend/cuda/activation.hpp"
 #include "grove/backend/cuda/attention_launch.hpp"
 #include "grove/backend/cuda/expert_rows.hpp"
-#include "grove/backend/cuda/join.hpp"
 #include "grove/backend/cuda/norm.hpp"
 #include "grove/backend/cuda/precision.hpp"
 #include "grove/backend/cuda/statistics.hpp"
+#include "grove/backend/cuda/strided.hpp"
 #include "grove/backend/cuda/update.hpp"
 #include "grove/backend/thrust/thrust.hpp"
 
@@ -99,17 +99,10 @@ public:
     buffer<T> join(std::vector<buffer<T>> const& parts, std::vector<strided_view> const& views,
                    index_t size) {
         auto y = allocate<T>(size);
-        constexpr std::size_t most = detail::place_parts<T>::most;
-        for (std::size_t first = 0; first < parts.size(); first += most) {
-            detail::place_parts<T> some{};
-            some.y = y.data();
-            for (std::size_t i = first; i < std::min(first + most, parts.size()); ++i)
-                some.add(parts[i].data(), parts[i].size(), views[i]);
-            if (some.is_in_packets())
-                system().each(some.size() / detail::packet<T>::size, some.in_packets());
-            else
-                system().each(some.size(), some);
-        }
+        std::vector<detail::strided_copy> copies;
+        for (std::size_t i = 0; i < parts.size(); ++i)
+            copies.push_back(detail::strided_copy::place(parts[i].data(), views[i], y.data()));
+        detail::queue_copies(system(), copies);
         return y;
     }
 
@@ -134,7 +127,7 @@ public:
                                                 indices const& key_counts) {
         auto const e = extents("attention_backward", shape, q.size(), k.size(), offsets, key_first,
                                key_counts);
-        auto dq = allocate<T>(q.size()), dk = zeros_of(k), dv = zeros_of(v);
+        auto dq = allocate<T>(q.size()), dk = zeros<T>(k.size()), dv = zeros<T>(v.size());
         auto const mean = allocate<T>(log_normalizer.size());
         detail::row_dots<T> const dots{g.data(), out.data(), mean.size(), e.width, mean.data()};
         system().each_block(dots.blocks(), dots);
@@ -273,6 +266,16 @@ public:
         return y;
     }
 
+protected:
+    template <class T>
+    buffer<T> zeros(index_t size) {
+        auto y = allocate<T>(size);
+        detail::check(cudaMemsetAsync(y.data(), 0, static_cast<std::size_t>(size) * sizeof(T),
+                                      system().stream()),
+                      "cudaMemsetAsync");
+        return y;
+    }
+
 private:
     detail::choice_places choice_places(char const* operation, indices const& places,
                                         index_t top) const {
@@ -299,15 +302,6 @@ private:
                                        index_t vocabulary) {
         return {offsets.data(), kept.data(), kept.size(), vocabulary};
     }
-    template <class T>
-    buffer<T> zeros_of(buffer<T> const& like) {
-        auto y = allocate<T>(like.size());
-        detail::check(cudaMemsetAsync(y.data(), 0, static_cast<std::size_t>(y.size()) * sizeof(T),
-                                      system().stream()),
-                      "cudaMemsetAsync");
-        return y;
-    }
-
     product_precision precision_;
 };
 

@@ -13,6 +13,7 @@
 
 #include "grove/backend/cuda/fault.hpp"
 #include "grove/backend/cuda/graph.hpp"
+#include "grove/backend/cuda/map.hpp"
 #include "grove/backend/cuda/memory.hpp"
 #include "grove/backend/thrust/system.hpp"
 
@@ -157,6 +158,20 @@ public:
         auto const blocks = static_cast<unsigned>((size + threads - 1) / threads);
         detail::each_place<<<blocks, threads, 0, stream()>>>(size, body);
         detail::check(cudaGetLastError(), "kernel launch");
+    }
+    /// Queues a law, a packet of places a thread.
+    template <class Law, class T, int Outputs, int Inputs>
+    void each(index_t size, detail::map_element<Law, T, Outputs, Inputs> const& element) const {
+        using packets = detail::map_packets<Law, T, Outputs, Inputs>;
+        if (size >= detail::most_places) {
+            auto first = element, rest = element;
+            index_t const done = packets::halve(size, first, rest);
+            each(done, first);
+            each(size - done, rest);
+        } else if (size > 0) {
+            auto const body = packets::of(size, element);
+            each(body.packets(), body);
+        }
     }
     /// Queues body(block) for each of `blocks` blocks of Body::threads threads, with this much
     /// dynamic shared memory.

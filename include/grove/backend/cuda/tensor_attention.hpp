@@ -114,7 +114,8 @@ private:
                 mma_sum came[Plan::share][2] = {};
 #pragma unroll
                 for (int s = 0; s < columns / 16; ++s)
-                    add_tensor_weighted<Plan>(came, weights[s], block_values, s, piece);
+                    add_tensor_weighted<Plan>(came, weights[s], block_values, s, piece,
+                                              Plan::stride);
                 fold(mine, came, piece, b);
             }
         }

@@ -1,25 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 /// @file
 /// Gradients of attention with their products on tensor cores: the two kernels of
-/// attention_gradient.hpp. Keys walk the query heads of their group one after the other.
+/// attention_gradient.hpp. Keys walk the query heads of their group, one after the other or each in
+/// a block of its own. What a head gives is summed by itself and added to the heads before it, so
+/// that both have the same bits.
 #pragma once
 
 #include "grove/backend/cuda/attention_gradient.hpp"
+#include "grove/backend/cuda/head_sums.hpp"
 #include "grove/backend/cuda/tensor_panel.hpp"
 
 namespace grove::inline GROVE_ISA::detail {
 
-/// `Walked` rows of two panels, with what is known of rows of queries, arrive together.
-template <class Plan, int Walked>
-struct tensor_stage {
-    using value_type = float;
-    static constexpr int stride = Plan::stride;
-    static constexpr int panel = Walked * stride;
-    static constexpr int columns = 2 * Walked + (3 * Walked + stride - 1) / stride;
-};
-
 /// A block for each tile of each key head: of rows of queries, or of keys where `OfKeys`. Scores
-/// are tile · walkedᵀ; what is walked are the keys and values, or the queries and gradients.
+/// are tile · walkedᵀ; what is walked are the keys and values, or the queries and gradients. Where
+/// there are `partials`, a block for each query head of a tile of keys.
 template <class Plan, int Walked, bool OfKeys>
 struct tensor_attention_backward {
     using step = typename Plan::step;
@@ -30,6 +25,7 @@ struct tensor_attention_backward {
     attention_operands<float> x;
     float scale;
     bool aligned;
+    head_partials partials = {};
 
     static bool fits(attention_extents const& e) {
         return e.dim <= Plan::depth && e.width <= Plan::depth;
@@ -37,15 +33,17 @@ struct tensor_attention_backward {
     static std::size_t shared_bytes(attention_extents const&) {
         return (2 * kept_rows::size + ring::size) * sizeof(float);
     }
-    index_t blocks() const { return tiling.tiles * e.key_heads; }
+    index_t blocks() const { return tiling.tiles * e.key_heads * members(); }
 
     __device__ void operator()(index_t block) const {
         if (!OfKeys && block == 0) e.check();
+        int const member = static_cast<int>(block % members());
+        block /= members();
         index_t const key_head = block / tiling.tiles, at = block % tiling.tiles;
         // Tiles with much work come first; of keys, next to those of another head with little.
         bool const reversed = OfKeys ? key_head % 2 != 0 : true;
         auto const tile = tiling.find(e, reversed ? tiling.tiles - 1 - at : at);
-        if (tile.rows > 0) walk(tile, key_head);
+        if (tile.rows > 0) walk(tile, key_head, member);
     }
 
 private:
@@ -66,7 +64,10 @@ private:
         int head, block;
     };
 
-    __device__ void walk(attention_tile const& tile, index_t key_head) const {
+    /// Blocks that share a tile.
+    __host__ __device__ int members() const { return partials.dk == nullptr ? 1 : e.group; }
+
+    __device__ void walk(attention_tile const& tile, index_t key_head, int member) const {
         auto const& span = tile.span;
         float* const kept = dynamic_memory<float>();
         ring arriving(kept + 2 * kept_rows::size);
@@ -74,8 +75,9 @@ private:
         int const all = OfKeys ? static_cast<int>(span.queries) : visible(tile, tile.rows - 1);
         index_t const hidden = tile.first - (span.keys - span.queries);
         int const begin = OfKeys && hidden > 0 ? static_cast<int>(hidden / Walked) : 0;
-        int const end = (all + Walked - 1) / Walked, heads = OfKeys && begin < end ? e.group : 1;
-        place next{0, begin};
+        int const end = (all + Walked - 1) / Walked;
+        int const heads = !OfKeys ? 1 : members() > 1 ? member + 1 : e.group;
+        place next{member, begin};
         auto const advance = [&](place& p) {
             if (++p.block < end) return;
             ++p.head;
@@ -91,10 +93,14 @@ private:
         start_next();
         kept_rows left, left_values;
         auto const keep = [&](kept_rows& y, float* memory, bool of_dim) {
-            auto const source = OfKeys   ? of_dim ? e.keys_at(x.k, span, key_head, tile.first)
-                                                  : e.values_at(x.v, span, key_head, tile.first)
-                                  : of_dim ? e.queries_at(x.q, span, key_head, tile.first, tile.rows)
-                                         : e.outputs_at(x.g, span, key_head, tile.first, tile.rows);
+            auto const source = [&] {
+                if constexpr (OfKeys)
+                    return of_dim ? e.keys_at(x.k, span, key_head, tile.first)
+                                  : e.values_at(x.v, span, key_head, tile.first);
+                else
+                    return of_dim ? e.queries_at(x.q, span, key_head, tile.first, tile.rows)
+                                  : e.outputs_at(x.g, span, key_head, tile.first, tile.rows);
+            }();
             y.fetch(memory, source, tile.rows, of_dim ? e.dim : e.width, aligned);
         };
         keep(left, kept, true);
@@ -107,7 +113,7 @@ private:
         int const first = Plan::first_row(), last = first + Plan::rows_of_warp - 1;
         int const least = OfKeys || last >= tile.rows ? 0 : visible(tile, first);
         int const most = OfKeys || first >= tile.rows ? 0 : visible(tile, min(last, tile.rows - 1));
-        for (place at{0, begin}; at.block < end; advance(at)) {
+        for (place at{member, begin}; at.block < end;) {
             float const* const walked = arriving.turn();
             start_next();
             int const from = at.block * Walked, to = from + Walked;
@@ -118,17 +124,30 @@ private:
                 some = first < tile.rows && key < span.visible(min(to, all) - 1);
                 full = to <= all && key + Plan::rows_of_warp <= span.visible(from);
             }
-            if (!some) continue;
-            scores_of_warp scores = {}, slopes = {};
-            add_tensor_dots<Plan>(scores, left, walked, e.dim);
-            add_tensor_dots<Plan>(slopes, left_values, walked + stage::panel, e.width);
-            differentiate(scores, slopes, own, walked + 2 * stage::panel,
-                          OfKeys ? static_cast<int>(tile.first) : from, full);
-            if (OfKeys) collect(value_result, scores, walked + stage::panel, e.width);
-            collect(result, slopes, walked, e.dim);
+            if (some) {
+                scores_of_warp scores = {}, slopes = {};
+                add_tensor_dots<Plan>(scores, left, walked, e.dim);
+                add_tensor_dots<Plan>(slopes, left_values, walked + stage::panel, e.width);
+                differentiate(scores, slopes, own, walked + 2 * stage::panel,
+                              OfKeys ? static_cast<int>(tile.first) : from, full);
+                if (OfKeys) collect(value_result, scores, walked + stage::panel, e.width);
+                collect(result, slopes, walked, e.dim);
+            }
+            int const head = at.head;
+            advance(at);
+            if (OfKeys && (at.head != head || at.block >= end)) {
+                write_head(result, tile, key_head, head, member, true);
+                write_head(value_result, tile, key_head, head, member, false);
+            }
         }
-        write(result, tile, key_head, true);
-        if (OfKeys) write(value_result, tile, key_head, false);
+        if (!OfKeys) {
+            write(
+                result, tile, x.dq, false,
+                [&](index_t r) { return e.query(tile.span, key_head, r); }, e.dim);
+        } else if (begin >= end) {  // what no query sees
+            write_head(result, tile, key_head, member, member, true);
+            write_head(value_result, tile, key_head, member, member, false);
+        }
     }
 
     __device__ int visible(attention_tile const& tile, int row) const {
@@ -229,29 +248,54 @@ private:
 #pragma unroll
             for (int piece = 0; piece < Plan::steps; ++piece) {
                 if (16 * piece >= width) break;
-                add_tensor_weighted<Plan>(to[piece], left, panel, s, piece);
+                add_tensor_weighted<Plan>(to[piece], left, panel, s, piece, Plan::stride);
             }
         }
     }
-    __device__ void write(sums const& from, attention_tile const& tile, index_t key_head,
-                          bool of_dim) const {
+    /// What a query head of the group gives, to those before it; the next head starts from zero.
+    __device__ void write_head(sums& from, attention_tile const& tile, index_t key_head, int head,
+                               int first_head, bool of_dim) const {
+        bool const alone = members() == 1;
+        auto const place = [&](index_t r) {
+            return of_dim ? e.key(tile.span, key_head, r) : e.value(tile.span, key_head, r);
+        };
+        float* const target = of_dim  ? alone ? x.dk : partials.dk + head * partials.keys
+                              : alone ? x.dv
+                                      : partials.dv + head * partials.values;
+        write(from, tile, target, head != first_head, place, of_dim ? e.dim : e.width);
+    }
+    /// The sums start from zero again.
+    template <class Place>
+    __device__ void write(sums& from, attention_tile const& tile, float* to, bool adds,
+                          Place const& place, int width) const {
 #pragma unroll
         for (int m = 0; m < Plan::share; ++m)
 #pragma unroll
             for (int half = 0; half < 2; ++half) {
                 if (Plan::row(m, half) >= tile.rows) continue;
-                index_t const r = tile.first + Plan::row(m, half);
-                float* const target = !OfKeys  ? x.dq + e.query(tile.span, key_head, r)
-                                      : of_dim ? x.dk + e.key(tile.span, key_head, r)
-                                               : x.dv + e.value(tile.span, key_head, r);
-                int const width = of_dim ? e.dim : e.width;
+                float* const target = to + place(tile.first + Plan::row(m, half));
 #pragma unroll
                 for (int piece = 0; piece < Plan::steps; ++piece) {
-                    if (16 * piece >= width) break;
-                    write_packet(side_by_side(from[piece][m][0], from[piece][m][1], half), target,
-                                 Plan::outer(piece), width);
+                    int const first = Plan::outer(piece);
+                    if (first >= width) break;
+                    auto y = side_by_side(from[piece][m][0], from[piece][m][1], half);
+                    if (adds) {
+                        bool const whole = first + Plan::vector <= width && is_aligned(target);
+                        auto const was = load_packet(target, first, width, whole);
+                        for (int i = 0; i < Plan::vector; ++i)
+                            y.at[i] = add_rounded(was.at[i], y.at[i]);
+                    }
+                    write_packet(y, target, first, width);
                 }
             }
+#pragma unroll
+        for (auto& of_piece : from)
+#pragma unroll
+            for (auto& of_rows : of_piece)
+#pragma unroll
+                for (auto& sum : of_rows)
+#pragma unroll
+                    for (float& y : sum) y = 0.0F;
     }
 };
 

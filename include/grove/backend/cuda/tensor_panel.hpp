@@ -115,16 +115,15 @@ __device__ typename Plan::step::left as_left(mma_sum const& first, mma_sum const
     return Plan::step::left_of({{first[0], first[1], second[0], second[1]}},
                                {{first[2], first[3], second[2], second[3]}});
 }
-/// sum[m] += left[m] · 16 columns of 16 rows of a panel, from row 16 · s and piece 16 · `piece` on.
+/// sum[m] += left[m] · 16 columns of 16 rows of a panel, from row 16 · s and column 16 · `piece`
+/// on.
 template <class Plan>
 __device__ void add_tensor_weighted(mma_sum (&sum)[Plan::share][2],
                                     typename Plan::step::left const (&left)[Plan::share],
-                                    float const* panel, int s, int piece) {
+                                    float const* panel, int s, int piece, int stride) {
     float const* const at =
-        panel + (16 * s + 2 * Plan::lane()) * Plan::stride + 16 * piece + 2 * Plan::line();
-    auto const read = [&](int row) {
-        return *reinterpret_cast<float2 const*>(at + row * Plan::stride);
-    };
+        panel + (16 * s + 2 * Plan::lane()) * stride + 16 * piece + 2 * Plan::line();
+    auto const read = [&](int row) { return *reinterpret_cast<float2 const*>(at + row * stride); };
     float2 const a = read(0), b = read(1), c = read(8), d = read(9);
     auto const even = Plan::step::right_of(a.x, b.x, c.x, d.x);
     auto const odd = Plan::step::right_of(a.y, b.y, c.y, d.y);
@@ -134,6 +133,15 @@ __device__ void add_tensor_weighted(mma_sum (&sum)[Plan::share][2],
         Plan::step::add(sum[m][1], left[m], odd);
     }
 }
+
+/// `Walked` rows of two panels, with what is known of rows of queries, arrive together.
+template <class Plan, int Walked>
+struct tensor_stage {
+    using value_type = float;
+    static constexpr int stride = Plan::stride;
+    static constexpr int panel = Walked * stride;
+    static constexpr int columns = 2 * Walked + (3 * Walked + stride - 1) / stride;
+};
 
 /// log₂ e, by which a score's factor and shift are those of 2^x.
 inline constexpr float binary_logarithm = 1.44269504088896340736F;

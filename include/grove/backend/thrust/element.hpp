@@ -31,6 +31,40 @@ struct map_element {
     }
 };
 
+/// y[i] = element(i).
+template <class T, class Element>
+struct filled_place {
+    Element element;
+    T* y;
+    GROVE_HD void operator()(index_t i) const { y[i] = element(i); }
+};
+/// y[place(i)] = x[i].
+template <class T, class Place>
+struct written_place {
+    T const* x;
+    Place place;
+    T* y;
+    GROVE_HD void operator()(index_t i) const { y[place(i)] = x[i]; }
+};
+/// x[place(i)].
+template <class T, class Place>
+struct read_element {
+    T const* x;
+    Place place;
+    GROVE_HD T operator()(index_t i) const { return x[place(i)]; }
+};
+template <class To, class From>
+struct cast_element {
+    From const* x;
+    GROVE_HD To operator()(index_t i) const { return static_cast<To>(x[i]); }
+};
+/// i ↦ i.
+struct own_place {
+    template <class N>
+    GROVE_HD N operator()(index_t i) const {
+        return static_cast<N>(i);
+    }
+};
 template <class T, class Law>
 struct tabulate_element {
     Law law;

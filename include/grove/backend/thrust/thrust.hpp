@@ -8,18 +8,12 @@
 #pragma once
 
 #include <thrust/binary_search.h>
-#include <thrust/copy.h>
 #include <thrust/fill.h>
 #include <thrust/find.h>
 #include <thrust/for_each.h>
-#include <thrust/gather.h>
 #include <thrust/iterator/counting_iterator.h>
 #include <thrust/iterator/permutation_iterator.h>
-#include <thrust/iterator/transform_iterator.h>
-#include <thrust/scatter.h>
-#include <thrust/sequence.h>
 #include <thrust/sort.h>
-#include <thrust/tabulate.h>
 
 #include <algorithm>
 #include <array>
@@ -93,10 +87,7 @@ public:
     }
     template <class To, class From>
     buffer<To> cast(buffer<From> const& x) {
-        auto y = allocate<To>(x.size());
-        system_.run(
-            [&](auto const& policy) { thrust::copy_n(policy, x.data(), x.size(), y.data()); });
-        return y;
+        return filled<To>(x.size(), detail::cast_element<To, From>{x.data()});
     }
     template <class T>
     buffer<T> reduce_columns(reduction how, buffer<T> const& x, index_t rows, index_t columns) {
@@ -118,19 +109,17 @@ public:
 
     template <class T>
     indices top_k(buffer<T> const& x, index_t rows, index_t columns, index_t k) {
-        auto const places = allocate<index_t>(rows * columns);
+        auto const places = tabulate<index_t>(detail::own_place{}, rows * columns);
         index_t* const first = places.data();
         system_.run([&](auto const& policy) {
-            thrust::sequence(policy, first, first + places.size());
             thrust::stable_sort(policy, first, first + places.size(),
                                 detail::descending_in_row<T>{x.data(), columns});
         });
         return filled<std::int32_t>(rows * k, detail::leading_column{first, columns, k});
     }
     indices argsort(indices const& keys) {
-        auto const order = allocate<std::int32_t>(keys.size());
+        auto const order = tabulate<std::int32_t>(detail::own_place{}, keys.size());
         system_.run([&](auto const& policy) {
-            thrust::sequence(policy, order.data(), order.data() + order.size());
             thrust::stable_sort(policy, order.data(), order.data() + order.size(),
                                 detail::ascending_key{keys.data()});
         });
@@ -208,28 +197,18 @@ private:
     template <class T, class Element>
     buffer<T> filled(index_t size, Element const& element) {
         auto y = allocate<T>(size);
-        system_.run([&](auto const& policy) {
-            thrust::tabulate(policy, y.data(), y.data() + size, element);
-        });
+        each(size, detail::filled_place<T, Element>{element, y.data()});
         return y;
     }
     /// y[i] = x[place(i)].
     template <class T, class Place>
     buffer<T> read(buffer<T> const& x, index_t size, Place const& place) {
-        auto y = allocate<T>(size);
-        auto const from = thrust::make_transform_iterator(places(), place);
-        system_.run([&](auto const& policy) {
-            thrust::gather(policy, from, from + size, x.data(), y.data());
-        });
-        return y;
+        return filled<T>(size, detail::read_element<T, Place>{x.data(), place});
     }
     /// y[place(i)] = x[i].
     template <class T, class Place>
     void write(buffer<T> const& x, index_t size, Place const& place, buffer<T> const& y) {
-        auto const to = thrust::make_transform_iterator(places(), place);
-        system_.run([&](auto const& policy) {
-            thrust::scatter(policy, x.data(), x.data() + size, to, y.data());
-        });
+        each(size, detail::written_place<T, Place>{x.data(), place, y.data()});
     }
     /// Where each segment's keys start among the ordered ones; the last is their number.
     indices starts(indices const& keys, indices const& order, index_t segments) {
