@@ -33,6 +33,7 @@ struct device_memory {
     explicit device_memory(std::vector<float> const& source) {
         REQUIRE(cudaMalloc(&data, source.size() * sizeof(float)) == cudaSuccess);
         cudaMemcpy(data, source.data(), source.size() * sizeof(float), cudaMemcpyHostToDevice);
+        cudaDeviceSynchronize();  // a small copy may be under way, and our stream waits for none
     }
     ~device_memory() { cudaFree(data); }
 };
