@@ -39,8 +39,10 @@ target_compile_options(grove_cuda_development INTERFACE $<$<COMPILE_LANGUAGE:CUD
     # Eigen marks defaulted functions for the device.
     -diag-suppress=20012,20014,20011>)
 
-# A whole decoder takes nvcc minutes: once for all programs that use it, in two halves.
+# A whole decoder takes nvcc minutes: once for all programs that use it, in two halves and the
+# kernels that both need.
 add_library(grove_decoder_cuda OBJECT EXCLUDE_FROM_ALL tests/instances/decoder_cuda_acting.cu
-                                                       tests/instances/decoder_cuda_learning.cu)
+                                                       tests/instances/decoder_cuda_learning.cu
+                                                       tests/instances/kernels_cuda.cu)
 target_link_libraries(grove_decoder_cuda PUBLIC grove::cuda grove_cuda_development)
 set_target_properties(grove_decoder_cuda PROPERTIES CUDA_STANDARD 20 CUDA_STANDARD_REQUIRED ON)

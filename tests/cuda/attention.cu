@@ -10,7 +10,7 @@
 
 #include "../ops/attention_cases.hpp"
 #include "../ops/learn.hpp"
-#include "grove/backend/cuda/cuda.hpp"
+#include "../instances/kernels_cuda.hpp"
 
 using namespace grove;
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The CUDA backend does what every backend must, in float.
 #include "../backend/conformance.hpp"
-#include "grove/backend/cuda/cuda.hpp"
+#include "../instances/kernels_cuda.hpp"
 
 namespace conformance {
 

@@ -8,7 +8,7 @@
 #include <cstring>
 
 #include "decoder_outcome.hpp"
-#include "grove/backend/cuda/cuda.hpp"
+#include "../instances/decoder_cuda.hpp"
 
 using decoder_outcome::kind, decoder_outcome::rows;
 

@@ -6,7 +6,7 @@
 #include <cstring>
 
 #include "../nn/small_decoder.hpp"
-#include "grove/backend/cuda/cuda.hpp"
+#include "../instances/decoder_cuda.hpp"
 #include "grove/rollout/generate.hpp"
 
 using namespace grove;
@@ -55,37 +55,40 @@ std::vector<float> evaluated(model_type const& model, std::vector<generation_req
 
 }  // namespace
 
-TEST_CASE("cuda: the sampler records the bits of a packed pass, truncated or not") {
-    cuda_backend backend;
+TEST_CASE("cuda: in every precision the sampler records the bits of a packed pass") {
     auto const asked = requests(64);
-    for (auto const& config : {grove_test::dense_config(), grove_test::grouped_config(),
-                               grove_test::latent_config(true)}) {
-        CAPTURE(config.n_routed_experts);
-        CAPTURE(config.kv_lora_rank);
-        model_type model(backend, config, 1);
-        grove_test::set_weights(model);
-        for (auto const& sampling :
-             {sampling_options{}, {.temperature = 0.7, .top_p = 0.9}, {.top_k = 5, .min_p = 0.1}}) {
-            CAPTURE(sampling.top_p);
-            CAPTURE(sampling.top_k);
-            auto const made = generator(
-                model,
-                {.sampling = sampling, .max_new_tokens = 9, .end_tokens = {0}, .max_batch = 40})(
-                asked);
-            std::vector<float> recorded;
-            bool truncated = false;
-            for (auto const& c : made) {
-                recorded.insert(recorded.end(), c.log_probability.begin(), c.log_probability.end());
-                truncated = truncated || !c.kept.all();
+    std::vector<sampling_options> const samplings{
+        {}, {.temperature = 0.7, .top_p = 0.9}, {.top_k = 5, .min_p = 0.1}};
+    for (auto precision :
+         {product_precision::float32, product_precision::tf32, product_precision::bf16})
+        for (auto const& config : {grove_test::dense_config(), grove_test::grouped_config(),
+                                   grove_test::latent_config(true)})
+            for (auto const& sampling : samplings) {
+                CAPTURE(static_cast<int>(precision));
+                CAPTURE(config.n_routed_experts);
+                CAPTURE(config.kv_lora_rank);
+                CAPTURE(sampling.top_k);
+                cuda_backend backend({.precision = precision});
+                model_type model(backend, config, 1);
+                grove_test::set_weights(model);
+                auto const made = generator(model, {.sampling = sampling,
+                                                    .max_new_tokens = 9,
+                                                    .end_tokens = {0},
+                                                    .max_batch = 40})(asked);
+                std::vector<float> recorded;
+                bool truncated = false;
+                for (auto const& c : made) {
+                    recorded.insert(recorded.end(), c.log_probability.begin(),
+                                    c.log_probability.end());
+                    truncated = truncated || !c.kept.all();
+                }
+                CHECK(truncated == sampling.truncates());
+                REQUIRE(recorded.size() > 100);
+                auto const expected = evaluated(model, asked, made, sampling.temperature);
+                REQUIRE(expected.size() == recorded.size());
+                CHECK(std::memcmp(expected.data(), recorded.data(),
+                                  recorded.size() * sizeof(float)) == 0);
             }
-            CHECK(truncated == sampling.truncates());
-            REQUIRE(recorded.size() > 100);
-            auto const expected = evaluated(model, asked, made, sampling.temperature);
-            REQUIRE(expected.size() == recorded.size());
-            CHECK(std::memcmp(expected.data(), recorded.data(), recorded.size() * sizeof(float)) ==
-                  0);
-        }
-    }
 }
 
 TEST_CASE("cuda: a completion is the same alone and among others, and when asked again") {

@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "../instances/kernels_cuda.hpp"
 #include "../thrown.hpp"
 #include "grove/backend/cuda/dlpack.hpp"
 #include "grove/ops/create.hpp"

@@ -7,7 +7,7 @@
 #include <string>
 
 #include "../ops/learn.hpp"
-#include "grove/backend/cuda/cuda.hpp"
+#include "../instances/kernels_cuda.hpp"
 #include "grove/nn/parameter.hpp"
 #include "grove/ops/expert_rows.hpp"
 #include "grove/ops/rms_norm.hpp"

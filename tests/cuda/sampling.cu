@@ -9,7 +9,7 @@
 
 #include "../backend/conformance.hpp"
 #include "../thrown.hpp"
-#include "grove/backend/cuda/cuda.hpp"
+#include "../instances/kernels_cuda.hpp"
 #include "grove/backend/refinement.hpp"
 #include "grove/rollout/sampler.hpp"
 

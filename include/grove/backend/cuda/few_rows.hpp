@@ -160,9 +160,11 @@ inline constexpr std::array<few_row_product, 4> tensor_products_of_few_rows{
     tensor_product<Numbers, tensor_extents{32, 32, 16, 16, 64, 4, 128}, TransposeB>,
     tensor_product<Numbers, tensor_extents{64, 64, 32, 32, 32, 4, 0}, TransposeB>};
 
-/// All that may be tried for a product; they have the same bits.
-inline std::span<few_row_product const> products_of_few_rows(product_precision precision,
-                                                             product_shape const& p) {
+/// All that may be tried for a product; they have the same bits. A template, so that a program may
+/// compile the kernels in one unit: products are of floats.
+template <class T = float>
+std::span<few_row_product const> products_of_few_rows(product_precision precision,
+                                                      product_shape const& p) {
     constexpr index_t most = 512;  // beyond, larger tiles fill the device
     if (p.transpose_a || p.batch > 1 || p.m > most) return {};
     auto const with = [&]<bool TransposeB>() -> std::span<few_row_product const> {
@@ -171,7 +173,7 @@ inline std::span<few_row_product const> products_of_few_rows(product_precision p
             return tensor_products_of_few_rows<tf32_numbers, TransposeB>;
         return tensor_products_of_few_rows<bf16_numbers, TransposeB>;
     };
-    return p.transpose_b ? with.operator()<true>() : with.operator()<false>();
+    return p.transpose_b ? with.template operator()<true>() : with.template operator()<false>();
 }
 
 }  // namespace grove::inline GROVE_ISA::detail
