@@ -172,11 +172,11 @@ private:
         using source = detail::noted_keys<inner, T>;
         auto const shared = std::make_shared<source>(source{keys.layout});
         auto const first = [=, this](auto const&... x) {
-            shared->noted.output = absorbed(x..., layer, *shared);
+            shared->noted.output = this->absorbed(x..., layer, *shared);
             return std::array{shared->noted.output};
         };
         auto const again = [=, this](auto const&... x) {
-            return std::array{expanded(x..., layer, *shared)};
+            return std::array{this->expanded(x..., layer, *shared)};
         };
         return checkpoint(first, again, std::array{q_nope, q_rope, latent, k_rope})[0];
     }
