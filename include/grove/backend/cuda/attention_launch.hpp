@@ -51,15 +51,14 @@ struct tensor_plans {
 /// Whether heads have more columns than the plans of ordinary ones hold.
 inline bool heads_are_wide(attention_extents const& e) { return e.dim > 128 || e.width > 128; }
 
-/// body<plans>() where products run on tensor cores; else false.
+/// body<plans>(), whether it launched anything, where products run on tensor cores; else false.
 template <class T, class Body>
 bool on_tensor_cores(product_precision precision, Body const& body) {
     if constexpr (std::is_same_v<T, float>) {
         if (precision == product_precision::tf32)
-            body.template operator()<tensor_plans<product_precision::tf32>>();
+            return body.template operator()<tensor_plans<product_precision::tf32>>();
         if (precision == product_precision::bf16)
-            body.template operator()<tensor_plans<product_precision::bf16>>();
-        return precision != product_precision::float32;
+            return body.template operator()<tensor_plans<product_precision::bf16>>();
     }
     return false;
 }
@@ -134,12 +133,10 @@ void launch_attention(thrust_cuda const& system, product_precision precision,
         system.each_block(e.tokens * e.heads,
                           attention_fold<T>{e, kernel.partials, out, log_normalizer});
     };
-    bool done = false;
     auto const on_tensors = [&]<class Tensors>() {
         // Heads that no plan holds in decoding must not find another one elsewhere.
         using smallest = typename Tensors::wide_decoding;
-        done = !heads_are_wide(e) || is_fitting<smallest>(e);
-        if (!done) return;
+        if (heads_are_wide(e) && !is_fitting<smallest>(e)) return false;
         if (heads_are_wide(e) && decodes)
             launch_fitting<smallest>(e, launch);
         else if (heads_are_wide(e))
@@ -152,8 +149,9 @@ void launch_attention(thrust_cuda const& system, product_precision precision,
         else
             launch_fitting<typename Tensors::template forward<64>,
                            typename Tensors::template forward<128>>(e, launch);
+        return true;
     };
-    if (on_tensor_cores<T>(precision, on_tensors) && done) return;
+    if (on_tensor_cores<T>(precision, on_tensors)) return;
     using wide = attention_forward<typename plans::small, 0>;
     if constexpr (!plans::has_ordinary)
         launch_fitting<wide>(e, launch);
@@ -207,6 +205,7 @@ void launch_attention_backward(thrust_cuda const& system, product_precision prec
                        typename Tensors::template backward<128, false>>(e, by_queries);
         launch_fitting<typename Tensors::template backward<64, true>,
                        typename Tensors::template backward<128, true>>(e, by_heads);
+        return true;
     };
     if (!heads_are_wide(e) && on_tensor_cores<T>(precision, on_tensors)) return;
     if constexpr (plans::has_ordinary) {
