@@ -2,6 +2,7 @@
 // What the CUDA backend promises beyond conformance: bits that depend on neither the batch nor the
 // kernel that was chosen, errors found on the device, the user's stream.
 #include <array>
+#include <cmath>
 #include <cstring>
 #include <limits>
 #include <string>
@@ -31,15 +32,19 @@ numbers tensor_core_numbers(numbers x) {
     return x;
 }
 /// Of each row [first, last) of a product: its bits in that product and in one of those rows alone.
-bool rows_alone(cuda_backend& b, index_t all, index_t n, index_t k, bool transposed) {
+bool rows_alone(cuda_backend& b, index_t all, index_t n, index_t k, bool transposed,
+                bool in_full) {
     auto const x = up(b, random_values<float>(all * k, 1)),
                w = up(b, random_values<float>(k * n, 2));
-    auto const together = down<float>(b, b.matmul({all, n, k, false, transposed}, x, w));
+    auto const product = [&](index_t rows) {
+        return product_shape{rows, n, k, false, transposed, 1, in_full};
+    };
+    auto const together = down<float>(b, b.matmul(product(all), x, w));
     bool same = true;
     for (index_t rows : {1, 2, 7, 16, 33, 64, 100, 128, 255, 500}) {
         index_t const first = all / 2;
         auto const part = b.slice(x, first * k, rows * k);
-        auto const alone = down<float>(b, b.matmul({rows, n, k, false, transposed}, part, w));
+        auto const alone = down<float>(b, b.matmul(product(rows), part, w));
         if (!same_bits(alone, rows_of(together, n, first, rows))) {
             MESSAGE("rows = ", rows, ", n = ", n, ", k = ", k, ", transposed = ", transposed);
             same = false;
@@ -66,7 +71,9 @@ TEST_CASE("cuda: a product's row has the same bits alone and among 1024") {
                                                                     {65, 100},
                                                                     {37, 20},
                                                                     {1, 512}})
-            for (bool transposed : {false, true}) CHECK(rows_alone(b, 1024, n, k, transposed));
+            for (bool transposed : {false, true})
+                for (bool in_full : {false, true})
+                    CHECK(rows_alone(b, 1024, n, k, transposed, in_full));
     }
 }
 
@@ -81,33 +88,14 @@ TEST_CASE("cuda: products on tensor cores round their operands and nothing else"
         for (auto mode : {product_mode::exact, product_mode::fast}) {
             cuda_backend b({mode, precision});
             auto const product = [&](numbers const& left, numbers const& right) {
-                return down<float>(b, b.matmul({m, n, k}, up(b, left), up(b, right)));
+                return down<float>(b, b.matmul({m, n, k, false, false, 1, true}, up(b, left),
+                                               up(b, right)));
             };
             CHECK(worst_error(product(coarse_x, coarse_w), expected) < 1e-4);
             double const error = worst_error(product(x, w), fine);
             CHECK(error < bound);
             CHECK(error > 1e-4);  // tensor cores were used
         }
-}
-
-TEST_CASE("cuda: both gradients of a product at once have the bits of two products") {
-    for (auto precision :
-         {product_precision::float32, product_precision::tf32, product_precision::bf16})
-        for (bool ta : {false, true})
-            for (bool tb : {false, true})
-                for (index_t m : {40, 2000}) {  // the second is cut along the inner index
-                    cuda_backend b({.precision = precision});
-                    product_shape const p{m, 96, 64, ta, tb};
-                    auto const x = up(b, random_values<float>(m * 64, 18)),
-                               w = up(b, random_values<float>(64 * 96, 19)),
-                               g = up(b, random_values<float>(m * 96, 20));
-                    auto const [dx, dw] = b.matmul_backward(p, g, x, w);
-                    auto const a = p.gradient_a(), c = p.gradient_b();
-                    CHECK(same_bits(down<float>(b, dx), down<float>(b, ta ? b.matmul(a, w, g)
-                                                                         : b.matmul(a, g, w))));
-                    CHECK(same_bits(down<float>(b, dw), down<float>(b, tb ? b.matmul(c, g, x)
-                                                                         : b.matmul(c, x, g))));
-                }
 }
 
 TEST_CASE("cuda: tiles for few rows have one order of addition") {
@@ -122,13 +110,23 @@ TEST_CASE("cuda: tiles for few rows have one order of addition") {
                            w = tensor_core_numbers(random_values<float>(k * n, 17));
                 auto const expected = conformance::product_of(p, x, w);
                 auto const left = up(b, x), right = up(b, w);
+                auto const operand = [&](cuda_backend::buffer<float> const& y) {
+                    if (precision != product_precision::bf16) return y.input();
+                    return detail::input<float>{nullptr, b.system().rounded(y).data};
+                };
                 std::vector<numbers> results;
                 for (auto multiply : detail::products_of_few_rows(precision, p)) {
-                    auto const y = b.allocate<float>(m * n), last = b.allocate<float>(n);
-                    multiply(b.system(), p, left.data(), right.data(), y.data());
-                    multiply(b.system(), {1, n, k, false, transposed}, left.data() + (m - 1) * k,
-                             right.data(), last.data());
+                    auto const y = b.allocate<float>(m * n), last = b.allocate<float>(n),
+                               rounded = b.system().allocate_rounded(m * n);
+                    multiply(b.system(), p, operand(left), operand(right), y.output());
+                    multiply(b.system(), p, operand(left), operand(right), rounded.output());
+                    multiply(b.system(), {1, n, k, false, transposed},
+                             operand(left).from((m - 1) * k), operand(right), last.output());
                     results.push_back(down<float>(b, y));
+                    auto const expected_rounded = b.system().allocate_rounded(m * n);
+                    detail::convert(y.input(), expected_rounded.output(), m * n,
+                                    b.system().stream());
+                    CHECK(same_bits(down<float>(b, rounded), down<float>(b, expected_rounded)));
                     CHECK(worst_error(results.back(), expected) < 2e-6 * double(k) + 1e-6);
                     CHECK(same_bits(results.back(), results.front()));
                     CHECK(same_bits(rows_of(results.back(), n, m - 1, 1), down<float>(b, last)));
@@ -146,7 +144,8 @@ TEST_CASE("cuda: groups on tensor cores are right, and a row's bits are its own"
         cuda_backend b({.precision = precision});
         auto const index = up(b, offsets);
         for (auto [n, k] :
-             std::vector<std::pair<index_t, index_t>>{{96, 128}, {37, 45}, {130, 70}, {1, 33}})
+             std::vector<std::pair<index_t, index_t>>{
+                 {96, 128}, {37, 45}, {130, 70}, {1, 33}, {264, 136}})
             for (bool transposed : {false, true}) {
                 CAPTURE(n);
                 CAPTURE(transposed);
@@ -165,8 +164,9 @@ TEST_CASE("cuda: groups on tensor cores are right, and a row's bits are its own"
                     auto const xe = rows_of(x, k, first, size), ze = rows_of(z, n, first, size);
                     auto const expected = conformance::product_of({size, n, k, false, transposed},
                                                                   xe, rows_of(w, k * n, e, 1));
+                    bool const rounds = precision == product_precision::bf16;
                     CHECK(worst_error(rows_of(y, n, first, size), expected) <
-                          2e-6 * double(k) + 1e-6);
+                          2e-6 * double(k) + 1e-6 + (rounds ? 0.004 * std::sqrt(double(k)) : 0));
                     auto const gradient = transposed
                                               ? conformance::product_of({n, k, size, true}, ze, xe)
                                               : conformance::product_of({k, n, size, true}, xe, ze);
@@ -374,7 +374,7 @@ TEST_CASE("cuda: parts are put side by side, and everything else is fused too") 
             CHECK(y[i * 7 + j] == (j < 2 ? left[i * 2 + j] : right[i * 5 + j - 2]));
     CHECK(cuda_backend::name() == "cuda");
     CHECK(capabilities(cuda_backend()) ==
-          std::vector<std::string>{"join", "matmul_backward", "rms_norm", "swiglu", "rope", "attention",
+          std::vector<std::string>{"join", "rms_norm", "add_rms_norm", "swiglu", "rope", "attention",
                                    "expert_rows", "token_statistics", "token_sampling", "updates",
                                    "graphs"});
 }

@@ -24,7 +24,7 @@ using ints = std::vector<std::int32_t>;
 
 template <class T>
 constexpr bool all_fused =
-    has_rms_norm<cuda_backend, T> && has_swiglu<cuda_backend, T> && has_rope<cuda_backend, T> &&
+    has_add_rms_norm<cuda_backend, T> && has_swiglu<cuda_backend, T> && has_rope<cuda_backend, T> &&
     has_join<cuda_backend, T> && has_attention<cuda_backend, T> &&
     has_expert_rows<cuda_backend, T> && has_token_statistics<cuda_backend, T> && has_updates<cuda_backend, T>;
 static_assert(all_fused<float> && all_fused<double>);
@@ -66,6 +66,11 @@ bool rows_alone(cuda_backend& b, F f, index_t rows, index_t columns) {
     return same;
 }
 
+/// Both tensors beside each other.
+template <class Tensor>
+Tensor both_columns(std::array<Tensor, 2> const& y) {
+    return concatenate_columns(std::vector{y[0], y[1]});
+}
 /// Both statistics beside each other: [rows, 2].
 template <class Tensor, std::size_t Count>
 Tensor both(std::array<Tensor, Count> const& y) {
@@ -164,6 +169,16 @@ TEST_CASE_TEMPLATE("cuda: fused layers agree with their composites, values and g
                   [](auto const& a, auto const& c) { return rms_norm(a, c, T(1e-6)); },
                   [](auto const& a, auto const& c) { return rms_norm_composite(a, c, T(1e-6)); }, x,
                   w) < tolerance<T>);
+        auto const branch = random_tensor<T>(b, {rows, columns}, 2);
+        CHECK(disagreement(
+                  [](auto const& a, auto const& added, auto const& c) {
+                      return both_columns(add_rms_norm(a, added, c, T(1e-6)));
+                  },
+                  [](auto const& a, auto const& added, auto const& c) {
+                      auto const sum = a + added;
+                      return both_columns(std::array{sum, rms_norm_composite(sum, c, T(1e-6))});
+                  },
+                  x, branch, w) < tolerance<T>);
         auto const gates = random_tensor<T>(b, {rows, 2 * columns}, 5);
         CHECK(disagreement([](auto const& a) { return swiglu(a); },
                            [](auto const& a) { return swiglu_composite(a); },
@@ -192,6 +207,13 @@ TEST_CASE_TEMPLATE("cuda: fused layers: a row's bits do not know its batch", T, 
             b,
             [&](auto const& x, index_t) {
                 return rms_norm(x, from_host(x.backend(), {columns}, w), T(1e-6));
+            },
+            150, columns));
+        CHECK(rows_alone<T>(
+            b,
+            [&](auto const& x, index_t) {
+                return both_columns(
+                    add_rms_norm(x, x, from_host(x.backend(), {columns}, w), T(1e-6)));
             },
             150, columns));
     }

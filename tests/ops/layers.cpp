@@ -94,6 +94,25 @@ TEST_CASE_TEMPLATE("rms_norm: golden values, gradient, errors", B, reference_bac
                          "[rms_norm] expected a weight of shape [3], got [2]", shape_error);
 }
 
+TEST_CASE_TEMPLATE("add_rms_norm: the sum and its norm, gradient, errors", B, reference_backend,
+                   eigen_backend) {
+    B b;
+    auto const x = from_host(b, {2, 3}, x6), y = affine(x, -0.3, 1.0),
+               w = from_host<double>(b, {3}, {1.5, -0.5, 2.0});
+    auto const [sum, normed] = add_rms_norm(x, y, w, 1e-5);
+    CHECK(to_host(sum) == to_host(x + y));
+    CHECK(to_host(normed) == to_host(rms_norm(x + y, w, 1e-5)));
+    auto const both = [](auto const& a, auto const& c, auto const& d) {
+        auto const all = add_rms_norm(a, c, d, 1e-5);
+        return all[0] * all[1];
+    };
+    CHECK(check_gradient(both, x, y, w) < 1e-7);
+    CHECK_THROWS_WITH_AS(
+        add_rms_norm(x, slice_rows(y, 0, 1), w, 1e-5),
+        "[add_rms_norm] expected two tensors of shape [2, 3] and a weight [3], got [1, 3] and [3]",
+        shape_error);
+}
+
 TEST_CASE_TEMPLATE("swiglu: golden values, gradient, errors", B, reference_backend, eigen_backend) {
     B b;
     auto const x = from_host<double>(b, {2, 4}, {0.5, -1, 2, 3, -0.25, 4, 1.5, -2});

@@ -259,14 +259,6 @@ public:
         auto c = inner_->matmul(p, a.value, b.value);
         if (!a.tracked() && !b.tracked()) return {c};
         return record<T>(c, [=, this](value<T> const& g) {
-            if constexpr (has_matmul_backward<B, T>) {
-                if (a.tracked() && b.tracked()) {
-                    auto [da, db] = inner_->matmul_backward(p, g, a.value, b.value);
-                    accumulate(a, da);
-                    accumulate(b, db);
-                    return;
-                }
-            }
             if (a.tracked())
                 accumulate(a, p.transpose_a ? inner_->matmul(p.gradient_a(), b.value, g)
                                             : inner_->matmul(p.gradient_a(), g, b.value));

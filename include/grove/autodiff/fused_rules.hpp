@@ -43,13 +43,6 @@ public:
     }
 
     template <class T>
-        requires has_matmul_backward<B, T>
-    std::array<buffer<T>, 2> matmul_backward(product_shape const& p, buffer<T> const& g,
-                                             buffer<T> const& a, buffer<T> const& b) {
-        auto [da, db] = inner().matmul_backward(p, g.value, a.value, b.value);
-        return {buffer<T>{da}, buffer<T>{db}};
-    }
-    template <class T>
         requires has_rms_norm<B, T>
     std::array<buffer<T>, 2> rms_norm(buffer<T> const& x, buffer<T> const& w, index_t rows,
                                       index_t columns, T epsilon) {
@@ -70,6 +63,36 @@ public:
         auto [dx, dw] =
             inner().rms_norm_backward(g.value, x.value, w.value, inverse.value, rows, columns);
         return {buffer<T>{dx}, buffer<T>{dw}};
+    }
+    template <class T>
+        requires has_add_rms_norm<B, T>
+    std::array<buffer<T>, 3> add_rms_norm(buffer<T> const& x, buffer<T> const& y,
+                                          buffer<T> const& w, index_t rows, index_t columns,
+                                          T epsilon) {
+        auto [sum, normed, inverse] =
+            inner().add_rms_norm(x.value, y.value, w.value, rows, columns, epsilon);
+        if (!x.tracked() && !y.tracked() && !w.tracked())
+            return {buffer<T>{sum}, buffer<T>{normed}, buffer<T>{inverse}};
+        auto out = self().template record_joint<T>(
+            std::array{sum, normed},
+            [=, this, s = sum, r = inverse](std::array<value<T>, 2> const& g) {
+                auto [ds, dw] =
+                    inner().add_rms_norm_backward(g[0], g[1], s, w.value, r, rows, columns);
+                self().accumulate(x, ds);
+                self().accumulate(y, ds);
+                self().accumulate(w, dw);
+            });
+        return {out[0], out[1], buffer<T>{inverse}};
+    }
+    template <class T>
+        requires has_add_rms_norm<B, T>
+    std::array<buffer<T>, 2> add_rms_norm_backward(buffer<T> const& g_sum, buffer<T> const& g,
+                                                   buffer<T> const& sum, buffer<T> const& w,
+                                                   buffer<T> const& inverse, index_t rows,
+                                                   index_t columns) {
+        auto [ds, dw] = inner().add_rms_norm_backward(g_sum.value, g.value, sum.value, w.value,
+                                                      inverse.value, rows, columns);
+        return {buffer<T>{ds}, buffer<T>{dw}};
     }
     template <class T>
         requires has_swiglu<B, T>

@@ -45,6 +45,8 @@ struct product_shape {
     bool transpose_a = false;
     bool transpose_b = false;
     index_t batch = 1;
+    /// Whether every bit of C counts, as of logits: a backend may keep activations rounded.
+    bool is_read_in_full = false;
 
     /// The product that gives ∂/∂A: G · op(B)ᵀ for G = ∂/∂C, or op(B) · Gᵀ where A is transposed.
     product_shape gradient_a() const {

@@ -50,6 +50,20 @@ concept has_rms_norm = requires(B& b, typename B::template buffer<T> const& x) {
     } -> std::same_as<std::array<typename B::template buffer<T>, 2>>;
 };
 
+/// The norm of s = x + y, as rms_norm's of s, in one: `add_rms_norm` → {s, normed s, 1/√…};
+/// `add_rms_norm_backward` for the gradients of s and of its norm → {ds, dw}, where ds is the
+/// gradient of x and of y.
+template <class B, class T>
+concept has_add_rms_norm =
+    has_rms_norm<B, T> && requires(B& b, typename B::template buffer<T> const& x) {
+        {
+            b.add_rms_norm(x, x, x, index_t{}, index_t{}, T{})
+        } -> std::same_as<std::array<typename B::template buffer<T>, 3>>;
+        {
+            b.add_rms_norm_backward(x, x, x, x, x, index_t{}, index_t{})
+        } -> std::same_as<std::array<typename B::template buffer<T>, 2>>;
+    };
+
 /// [rows, 2 · columns] (gate beside up) → silu(gate) · up [rows, columns], and its gradient.
 template <class B, class T>
 concept has_swiglu = requires(B& b, typename B::template buffer<T> const& x) {
@@ -79,15 +93,12 @@ concept has_matmul_add = requires(B& b, typename B::template buffer<T> const& x,
     { b.matmul_add(p, x, x, target) } -> std::same_as<void>;
 };
 
-/// Both gradients of C = op(A) · op(B) for `g` = ∂/∂C at once → {∂/∂A, ∂/∂B}: `g` is made ready for
-/// products once.
+/// Numbers as results of products are kept, which may be rounded: `as_activations` → the same
+/// numbers for what later holds such results, as a cache of keys does.
 template <class B, class T>
-concept has_matmul_backward =
-    requires(B& b, typename B::template buffer<T> const& x, product_shape const& p) {
-        {
-            b.matmul_backward(p, x, x, x)
-        } -> std::same_as<std::array<typename B::template buffer<T>, 2>>;
-    };
+concept has_activation_storage = requires(B& b, typename B::template buffer<T> const& x) {
+    { b.as_activations(x) } -> std::same_as<typename B::template buffer<T>>;
+};
 
 /// Rotary embedding of [tokens, heads · dim] by a table [positions, dim] of cosines beside sines;
 /// the gradient is the rotation by the negative angle.
@@ -211,8 +222,8 @@ template <class T = float, class B>
 std::vector<std::string> capabilities(B const&) {
     std::vector<std::string> names;
     if (has_join<B, T>) names.emplace_back("join");
-    if (has_matmul_backward<B, T>) names.emplace_back("matmul_backward");
     if (has_rms_norm<B, T>) names.emplace_back("rms_norm");
+    if (has_add_rms_norm<B, T>) names.emplace_back("add_rms_norm");
     if (has_swiglu<B, T>) names.emplace_back("swiglu");
     if (has_rope<B, T>) names.emplace_back("rope");
     if (has_attention<B, T>) names.emplace_back("attention");

@@ -95,17 +95,18 @@ public:
         packed_tokens const nothing;
         pass<Keys> const p{nothing, keys, options, positions};
         std::vector<routing<B, T>> routings;
-        auto x = gather_rows(lift(*backend_, embed_tokens_.weight), tokens);
-        for (std::size_t i = 0; i < layers_.size(); ++i) x = block(x, i, p, routings);
-        return norm_(x);
+        residual<tensor<B, T>> r{gather_rows(lift(*backend_, embed_tokens_.weight), tokens)};
+        for (std::size_t i = 0; i < layers_.size(); ++i) r = block(r, i, p, routings);
+        return norm_(r)[1];
     }
     /// Rows of hidden states [rows, hidden_size] → logits [rows, vocab_size].
     template <class X>
     X logits(X const& hidden) const {
         if (config_.tie_word_embeddings)
             return matmul(hidden, lift(hidden.backend(), embed_tokens_.weight), transpose::no,
-                          transpose::yes);
-        return matmul(hidden, lift(hidden.backend(), *lm_head_));
+                          transpose::yes, results::decisions);
+        return matmul(hidden, lift(hidden.backend(), *lm_head_), transpose::no, transpose::no,
+                      results::decisions);
     }
 
     /// The weight of `logits`: [hidden_size, vocab_size], or the embeddings [vocab_size,
@@ -210,27 +211,29 @@ private:
         pass<Keys> view() { return {batch, keys, options, positions}; }
     };
 
-    /// Layer i on x [tokens, hidden]; what a router decided is added to `routings`.
+    /// Layer i on a stream [tokens, hidden]; what a router decided is added to `routings`.
     template <class On, class Keys>
-    tensor<On, T> block(tensor<On, T> x, std::size_t i, pass<Keys> const& p,
-                        std::vector<routing<On, T>>& routings) const {
-        On& on = x.backend();
+    residual<tensor<On, T>> block(residual<tensor<On, T>> const& before, std::size_t i,
+                                  pass<Keys> const& p,
+                                  std::vector<routing<On, T>>& routings) const {
+        On& on = before.x.backend();
         auto const& layer = layers_[i];
         auto const number = static_cast<index_t>(i);
         auto const positions = constant(on, p.positions);
         auto const table = constant(on, table_);
-        auto const normed = layer.input_layernorm(x);
-        x = x + (layer.latent_attn ? (*layer.latent_attn)(normed, table, positions, number, p.keys,
-                                                          p.options.expand_latents)
-                                   : (*layer.self_attn)(normed, table, positions, number, p.keys));
-        auto const h = layer.post_attention_layernorm(x);
-        if (!layer.moe) return x + (*layer.mlp)(h);
+        auto const [x, normed] = layer.input_layernorm(before);
+        auto const attended = layer.latent_attn
+                                  ? (*layer.latent_attn)(normed, table, positions, number, p.keys,
+                                                         p.options.expand_latents)
+                                  : (*layer.self_attn)(normed, table, positions, number, p.keys);
+        auto const [y, h] = layer.post_attention_layernorm(residual<tensor<On, T>>{x, attended});
+        if (!layer.moe) return {y, (*layer.mlp)(h)};
         auto const* replay =
             p.options.replay == nullptr ? nullptr : &(*p.options.replay)[i - first_expert_layer()];
-        auto [y, record] =
+        auto [chosen, record] =
             (*layer.moe)(h, p.options.balance ? &p.batch.layout.offsets : nullptr, replay);
         routings.push_back(std::move(record));
-        return x + y;
+        return {y, chosen};
     }
     /// The same, of which the tape keeps x alone.
     template <class Keys>
@@ -242,7 +245,8 @@ private:
             [this, i, p, decided](auto const& input) {
                 using on = std::remove_cvref_t<decltype(input.backend())>;
                 std::vector<routing<on, T>> records;
-                auto const output = this->block(input, i, p->view(), records);
+                residual<std::remove_cvref_t<decltype(input)>> const before{input};
+                auto const output = this->block(before, i, p->view(), records).sum();
                 bool const balanced = !records.empty() && p->options.balance;
                 auto const loss =
                     balanced ? records.front().balance : zeros<T>(input.backend(), {1});
@@ -327,19 +331,21 @@ decoder_output<On, T> decoder<B, T>::forward(On& on, packed_tokens const& batch,
     check(batch, options);
     decoder_output<On, T> output;
     pass<Keys> const p{batch, keys, options, indices_from(*backend_, batch.positions)};
-    auto x = embed_tokens_(on, batch.tokens);
+    residual<tensor<On, T>> r{embed_tokens_(on, batch.tokens)};
     auto through = [&](auto&& layer) {
-        for (std::size_t i = 0; i < layers_.size(); ++i) x = layer(i);
+        for (std::size_t i = 0; i < layers_.size(); ++i) r = layer(i);
     };
     if constexpr (is_autodiff<On>) {
         if (options.recompute) {
             auto const kept = std::make_shared<kept_pass<Keys>>(p);
-            through([&](std::size_t i) { return recomputed(x, i, kept, output.routings); });
+            through([&](std::size_t i) {
+                return residual<tensor<On, T>>{recomputed(r.x, i, kept, output.routings)};
+            });
         }
     }
     if (!is_autodiff<On> || !options.recompute)
-        through([&](std::size_t i) { return block(x, i, p, output.routings); });
-    output.hidden = norm_(x);
+        through([&](std::size_t i) { return block(r, i, p, output.routings); });
+    output.hidden = norm_(r)[1];
     return output;
 }
 

@@ -29,8 +29,8 @@ struct linear {
         return layer;
     }
     template <class X>
-    X operator()(X const& x) const {
-        auto const y = matmul(x, lift(x.backend(), weight));
+    X operator()(X const& x, results use = results::activations) const {
+        auto const y = matmul(x, lift(x.backend(), weight), transpose::no, transpose::no, use);
         return bias ? y + lift(x.backend(), *bias) : y;
     }
     template <class Visit>
@@ -55,6 +55,15 @@ struct embedding {
     }
 };
 
+/// A residual stream [tokens, hidden]: x + added, where the addition waits for the norm that
+/// follows. `added` may be empty.
+template <class X>
+struct residual {
+    X x, added{};
+
+    X sum() const { return added.empty() ? x : x + added; }
+};
+
 /// Root-mean-square norm with a weight [columns].
 template <class B, class T>
 struct norm {
@@ -68,6 +77,12 @@ struct norm {
     template <class X>
     X operator()(X const& x) const {
         return rms_norm(x, lift(x.backend(), weight), epsilon);
+    }
+    /// Adds what waits to be added: {x, its norm}.
+    template <class X>
+    std::array<X, 2> operator()(residual<X> const& r) const {
+        if (r.added.empty()) return {r.x, (*this)(r.x)};
+        return add_rms_norm(r.x, r.added, lift(r.x.backend(), weight), epsilon);
     }
     template <class Visit>
     void visit(Visit&& f) {

@@ -43,7 +43,8 @@ struct expert_router {
     /// x [tokens, hidden] → affinities [tokens, experts].
     template <class X>
     X scores(X const& x) const {
-        auto const logits = matmul(x, lift(x.backend(), gate));
+        auto const logits =
+            matmul(x, lift(x.backend(), gate), transpose::no, transpose::no, results::decisions);
         return scoring == scoring_function::softmax ? softmax(logits) : sigmoid(logits);
     }
     index_t experts() const { return gate.value.columns(); }

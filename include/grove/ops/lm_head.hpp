@@ -4,8 +4,8 @@
 ///
 /// It runs over chunks of tokens, never of the vocabulary, so that a row's bits do not know the
 /// chunk. `lm_head` gives statistics whose gradient is asked for later, and computes the logits
-/// again for it; `lm_head_pass` knows the weights of a loss beforehand, and takes value and
-/// gradient from the same logits.
+/// again for it, unless they are few and the backend has memory to keep them; `lm_head_pass` knows
+/// the weights of a loss beforehand, and takes value and gradient from the same logits.
 #pragma once
 
 #include <numeric>
@@ -22,7 +22,8 @@ struct head_options {
     T temperature = T(1);
     kept_tokens kept{};
     /// Rows of logits in memory at a time; 0: 1024, or fewer where these would take more than
-    /// 56 MiB (a device says otherwise). A row's bits do not depend on it.
+    /// 56 MiB (a device says otherwise, and may keep all for the gradient). A row's bits do not
+    /// depend on it.
     index_t chunk = 0;
     /// The smaller of two vocabularies gets tokens of probability 0 at its end.
     bool pad_vocabulary = false;
@@ -54,22 +55,49 @@ struct head_limits<B> {
 template <class B>
 struct head_limits<autodiff<B>> : head_limits<B> {};
 
-/// Where chunks begin, with the number of tokens behind it: every `wanted` tokens, or as
-/// head_options says.
+/// Bytes of logits that a backend keeps from one pass for its gradient, instead of computing them
+/// again: none, unless it says so.
+template <class B>
+index_t kept_head_bytes(B& b) {
+    if constexpr (is_autodiff<B>)
+        return kept_head_bytes(b.inner());
+    else if constexpr (requires { b.kept_head_bytes(); })
+        return b.kept_head_bytes();
+    else
+        return 0;
+}
+/// Columns of the logits: no rows at all tell, too.
 template <class Tensor, class Logits>
-std::vector<index_t> head_cuts(index_t wanted, Tensor const& hidden, Logits const& logits) {
+index_t head_columns(Tensor const& hidden, Logits const& logits) {
+    return logits(slice_rows(value_of(hidden), 0, 0)).columns();
+}
+
+/// Where chunks begin, with the number of tokens behind it.
+struct head_chunks {
+    std::vector<index_t> cuts{0};
+    bool keeps_logits = false;  ///< for their gradient
+};
+/// Every `wanted` tokens, or as head_options says. All are one chunk where a learning pass
+/// `may_keep` its logits, and they fit.
+template <class Tensor, class Logits>
+head_chunks head_cuts(index_t wanted, Tensor const& hidden, Logits const& logits,
+                      bool may_keep = false) {
     using T = typename Tensor::value_type;
     using limits = head_limits<typename Tensor::backend_type>;
     require<configuration_error>(wanted >= 0, "lm_head", "expected a chunk ≥ 0, got ", wanted);
     constexpr index_t most = limits::rows, block = 48, tile = 16;
     constexpr index_t numbers = limits::bytes / static_cast<index_t>(sizeof(T));
     index_t const tokens = hidden.rows();
-    std::vector<index_t> cuts{0};
+    head_chunks chunks;
+    auto& cuts = chunks.cuts;
     index_t chunk = wanted > 0 ? wanted : most;
     if (wanted == 0 && tokens > 1) {
-        // No rows at all tell how wide the logits are, too.
-        index_t const width = logits(slice_rows(value_of(hidden), 0, 0)).columns();
-        index_t const rows = numbers / std::max<index_t>(width, 1);
+        index_t const width = std::max<index_t>(head_columns(hidden, logits), 1);
+        index_t const kept = is_autodiff<typename Tensor::backend_type> && may_keep
+                                 ? kept_head_bytes(hidden.backend())
+                                 : 0;
+        if (tokens <= kept / static_cast<index_t>(sizeof(T)) / width) return {{0, tokens}, true};
+        index_t const rows = numbers / width;
         if (rows < most) {  // even chunks, which use the same memory again, in whole tiles
             chunk = rows < block ? std::max<index_t>(rows, 1) : rows / block * block;
             index_t const count = (tokens + chunk - 1) / chunk;
@@ -78,7 +106,7 @@ std::vector<index_t> head_cuts(index_t wanted, Tensor const& hidden, Logits cons
     }
     while (cuts.back() < tokens) cuts.push_back(std::min(tokens, cuts.back() + chunk));
     if (tokens == 0) cuts.push_back(0);
-    return cuts;
+    return chunks;
 }
 /// first, first + 1, …
 template <class B>
@@ -105,12 +133,15 @@ inline void check_teacher(index_t tokens, index_t teacher) {
 /// `head_of(first, rows)` is a function of the chunk's hidden states; the `Count` statistics that
 /// it returns, [rows] each, of all chunks one after another.
 template <std::size_t Count, class B, class T, class HeadOf>
-std::array<tensor<B, T>, Count> by_chunks(tensor<B, T> const& hidden,
-                                          std::vector<index_t> const& cuts, HeadOf const& head_of) {
+std::array<tensor<B, T>, Count> by_chunks(tensor<B, T> const& hidden, head_chunks const& chunks,
+                                          HeadOf const& head_of) {
+    auto const& cuts = chunks.cuts;
     std::array<std::vector<tensor<B, T>>, Count> parts;
     for (std::size_t c = 0; c + 1 < cuts.size(); ++c) {
         index_t const first = cuts[c], rows = cuts[c + 1] - first;
-        auto const y = checkpoint(head_of(first, rows), slice_rows(hidden, first, rows));
+        auto const chunk = slice_rows(hidden, first, rows);
+        auto const head = head_of(first, rows);
+        auto const y = chunks.keeps_logits ? head(chunk) : checkpoint(head, chunk);
         for (std::size_t k = 0; k < Count; ++k) parts[k].push_back(y[k].reshape({rows, 1}));
     }
     std::array<tensor<B, T>, Count> result;
@@ -132,8 +163,8 @@ std::array<tensor<B, T>, 2> lm_head(tensor<B, T> const& hidden, Logits const& lo
                                     std::vector<std::int32_t> const& targets,
                                     head_options<T> const& options = {}) {
     detail::check_head(hidden.rows(), targets.size(), options);
-    auto const cuts = detail::head_cuts(options.chunk, hidden, logits);
-    return detail::by_chunks<2>(hidden, cuts, [&](index_t first, index_t rows) {
+    auto const chunks = detail::head_cuts(options.chunk, hidden, logits, true);
+    return detail::by_chunks<2>(hidden, chunks, [&](index_t first, index_t rows) {
         return [part = detail::part_of(targets, first, rows), logits,
                 temperature = options.temperature,
                 kept = options.kept.rows(first, rows)](auto const& x) {
@@ -158,8 +189,8 @@ std::array<tensor<B, T>, 3> lm_head(tensor<B, T> const& hidden, Logits const& lo
                                     Law const& law, head_options<T> const& options = {}) {
     detail::check_head(hidden.rows(), targets.size(), options);
     detail::check_teacher(hidden.rows(), teacher.hidden.rows());
-    auto const cuts = detail::head_cuts(options.chunk, hidden, logits);
-    return detail::by_chunks<3>(hidden, cuts, [&](index_t first, index_t rows) {
+    auto const chunks = detail::head_cuts(options.chunk, hidden, logits);
+    return detail::by_chunks<3>(hidden, chunks, [&](index_t first, index_t rows) {
         return [part = detail::part_of(targets, first, rows), logits, law,
                 other = slice_rows(teacher.hidden, first, rows), teach = teacher.logits,
                 temperature = options.temperature, kept = options.kept.rows(first, rows),
@@ -196,7 +227,7 @@ struct head_matrix {
     transpose stored = transpose::no;
 
     tensor<B, T> operator()(tensor<B, T> const& x) const {
-        return matmul(x, weight, transpose::no, stored);
+        return matmul(x, weight, transpose::no, stored, results::decisions);
     }
     /// ∂/∂x for ∂/∂logits = g.
     tensor<B, T> backward(tensor<B, T> const& g) const {
@@ -245,7 +276,7 @@ head_pass<B, T> lm_head_pass(tensor<B, T> const& hidden, head_matrix<B, T> const
                              " weights of a statistic, or none, got ", w->size());
     B& b = hidden.backend();
     head_pass<B, T> pass{.gradient = zeros<T>(b, hidden.extents())};
-    auto const cuts = detail::head_cuts(options.chunk, hidden, head);
+    auto const cuts = detail::head_cuts(options.chunk, hidden, head).cuts;
     for (std::size_t c = 0; c + 1 < cuts.size(); ++c) {
         index_t const first = cuts[c], rows = cuts[c + 1] - first;
         auto const x = slice_rows(hidden, first, rows);

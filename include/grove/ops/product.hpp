@@ -11,12 +11,16 @@ namespace grove::inline GROVE_ISA {
 /// Whether an operand of `matmul` is stored transposed.
 enum class transpose : bool { no, yes };
 
+/// What results of `matmul` are for: activations, which a backend may keep rounded where it rounds
+/// operands of products, or decisions (logits, scores, values), of which every bit counts.
+enum class results : bool { activations, decisions };
+
 /// op(A) · op(B): […, m, k] · [k, n] → […, m, n]. With B of rank 2, the leading axes of A are rows;
 /// with both of rank 3, [batch, m, k] · [batch, k, n]. Throws shape_error where the extents do not
 /// fit.
 template <class B, class T>
 tensor<B, T> matmul(tensor<B, T> const& a, tensor<B, T> const& b, transpose of_a = transpose::no,
-                    transpose of_b = transpose::no) {
+                    transpose of_b = transpose::no, results use = results::activations) {
     bool const batched = b.extents().rank() == 3, ta = of_a == transpose::yes;
     bool const tb = of_b == transpose::yes;
     require<shape_error>(
@@ -32,7 +36,8 @@ tensor<B, T> matmul(tensor<B, T> const& a, tensor<B, T> const& b, transpose of_a
                           ta ? a_rows : a.columns(),
                           ta,
                           tb,
-                          batch};
+                          batch,
+                          use == results::decisions};
     require<shape_error>(p.k == (tb ? b.columns() : b_rows), "matmul",
                          "expected equal inner extents, got ", a.extents(), ta ? "ᵀ" : "", " · ",
                          b.extents(), tb ? "ᵀ" : "");

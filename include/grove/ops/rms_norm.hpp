@@ -31,4 +31,22 @@ tensor<B, T> rms_norm(tensor<B, T> const& x, tensor<B, T> const& weight, T epsil
     }
 }
 
+/// {x + y, rms_norm(x + y)}: how a residual stream takes in a branch on its way to the next norm.
+template <class B, class T>
+std::array<tensor<B, T>, 2> add_rms_norm(tensor<B, T> const& x, tensor<B, T> const& y,
+                                         tensor<B, T> const& weight, T epsilon) {
+    require<shape_error>(x.extents() == y.extents() && weight.size() == x.columns(), "add_rms_norm",
+                         "expected two tensors of shape ", x.extents(), " and a weight [",
+                         x.columns(), "], got ", y.extents(), " and ", weight.extents());
+    if constexpr (has_add_rms_norm<B, T>) {
+        B& b = x.backend();
+        auto const all =
+            b.add_rms_norm(x.buffer(), y.buffer(), weight.buffer(), x.rows(), x.columns(), epsilon);
+        return {tensor<B, T>(b, all[0], x.extents()), tensor<B, T>(b, all[1], x.extents())};
+    } else {
+        auto const sum = x + y;
+        return {sum, rms_norm(sum, weight, epsilon)};
+    }
+}
+
 }  // namespace grove::inline GROVE_ISA

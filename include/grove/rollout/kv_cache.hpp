@@ -36,9 +36,9 @@ public:
                                       : latent ? 0
                                                : grouped;
         for (index_t i = 0; i < config.num_hidden_layers; ++i) {
-            keys_.push_back(zeros<T>(backend, {slots * capacity, key_columns}));
+            keys_.push_back(memory(backend, {slots * capacity, key_columns}));
             if (value_columns > 0)
-                values_.push_back(zeros<T>(backend, {slots * capacity, value_columns}));
+                values_.push_back(memory(backend, {slots * capacity, value_columns}));
         }
     }
 
@@ -64,6 +64,13 @@ public:
     }
 
 private:
+    static tensor<B, T> memory(B& b, shape const& extents) {
+        auto const y = zeros<T>(b, extents);
+        if constexpr (has_activation_storage<B, T>)
+            return {b, b.as_activations(y.buffer()), extents};
+        return y;
+    }
+
     index_t capacity_;
     std::vector<tensor<B, T>> keys_, values_;
 };

@@ -160,7 +160,7 @@ private:
             fresh_keys keys{batch.inputs.layout};
             hidden = gather_rows(critic_->forward(on, batch.inputs, keys, options_).hidden, rows);
         }
-        return (*value_head_)(hidden).reshape({batch.tokens()});
+        return (*value_head_)(hidden, results::decisions).reshape({batch.tokens()});
     }
 
     decoder<B, T> const* model_;

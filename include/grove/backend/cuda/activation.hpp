@@ -4,7 +4,7 @@
 #pragma once
 
 #include "grove/backend/cuda/fault.hpp"
-#include "grove/backend/cuda/packet.hpp"
+#include "grove/backend/cuda/numbers.hpp"
 #include "grove/backend/refinement.hpp"
 
 namespace grove::inline GROVE_ISA::detail {
@@ -27,42 +27,43 @@ struct row_runs {
 /// y = silu(gate) · up of rows [gate, up].
 template <class T>
 struct swiglu_runs : row_runs<T> {
-    T const* x;
+    input<T> x;
     bool aligned;
-    T* y;
+    output<T> y;
 
     __device__ void operator()(index_t block) const {
         index_t const columns = this->columns, i = this->row(block), j = this->column(block);
         if (j >= columns) return;
-        T const* const from = x + i * 2 * columns;
-        auto a = load_packet(from, j, columns, aligned);
-        auto const u = load_packet(from + columns, j, columns, aligned);
+        auto const from = x.from(i * 2 * columns);
+        auto a = from.load(j, columns, aligned);
+        auto const u = from.from(columns).load(j, columns, aligned);
         for (int t = 0; t < packet<T>::size; ++t)
             a.at[t] = a.at[t] * math::sigmoid(a.at[t]) * u.at[t];
-        store_packet(a, y + i * columns, j, columns, aligned);
+        y.from(i * columns).store(a, j, columns, aligned);
     }
 };
 /// Its gradient, laid out as x.
 template <class T>
 struct swiglu_gradient_runs : row_runs<T> {
-    T const *g, *x;
+    input<T> g, x;
     bool aligned;
-    T* dx;
+    output<T> dx;
 
     __device__ void operator()(index_t block) const {
         index_t const columns = this->columns, i = this->row(block), j = this->column(block);
         if (j >= columns) return;
-        T const* const from = x + i * 2 * columns;
-        auto a = load_packet(from, j, columns, aligned);
-        auto u = load_packet(from + columns, j, columns, aligned);
-        auto const gi = load_packet(g + i * columns, j, columns, aligned);
+        auto const from = x.from(i * 2 * columns);
+        auto a = from.load(j, columns, aligned);
+        auto u = from.from(columns).load(j, columns, aligned);
+        auto const gi = g.from(i * columns).load(j, columns, aligned);
         for (int t = 0; t < packet<T>::size; ++t) {
             T const s = math::sigmoid(a.at[t]), silu = a.at[t] * s;
             a.at[t] = gi.at[t] * u.at[t] * (s + silu * (T(1) - s));
             u.at[t] = gi.at[t] * silu;
         }
-        store_packet(a, dx + i * 2 * columns, j, columns, aligned);
-        store_packet(u, dx + i * 2 * columns + columns, j, columns, aligned);
+        auto const to = dx.from(i * 2 * columns);
+        to.store(a, j, columns, aligned);
+        to.from(columns).store(u, j, columns, aligned);
     }
 };
 
@@ -71,14 +72,15 @@ struct swiglu_gradient_runs : row_runs<T> {
 template <class T>
 struct rope_rows {
     static constexpr int threads = 128;
-    T const *x, *table;
+    input<T> x;
+    T const* table;
     std::int32_t const* positions;
     index_t table_rows;
     int heads, dim;
     bool halves;
     T sign;  ///< of the sines
     fault_report report;
-    T* y;
+    output<T> y;
 
     __device__ void operator()(index_t token) const {
         index_t const position = positions[token];
@@ -86,14 +88,15 @@ struct rope_rows {
         if (!exists && threadIdx.x == 0) report.index(position, table_rows, token);
         int const half = dim / 2;
         T const* const cosine = table + position * dim;
-        T const* const from = x + token * heads * dim;
-        T* const to = y + token * heads * dim;
+        auto const from = x.from(token * heads * dim);
+        auto const to = y.from(token * heads * dim);
         for (int pair = static_cast<int>(threadIdx.x); pair < heads * half; pair += threads) {
             int const head = pair / half, j = pair % half;
             int const a = head * dim + (halves ? j : 2 * j), b = a + (halves ? half : 1);
             T const c = exists ? cosine[j] : T(0), s = exists ? cosine[half + j] * sign : T(0);
-            to[a] = from[a] * c - from[b] * s;
-            to[b] = from[b] * c + from[a] * s;
+            T const left = from[a], right = from[b];
+            to.set(a, left * c - right * s);
+            to.set(b, right * c + left * s);
         }
     }
 };

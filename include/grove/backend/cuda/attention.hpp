@@ -243,13 +243,15 @@ private:
     }
 };
 
-/// Folds the key blocks of one (token, head) in their order.
-template <class T>
+/// Folds the key blocks of one (token, head) in their order; writes Out.
+template <class Out>
 struct attention_fold {
+    using T = sum_type<Out>;
     static constexpr int threads = 128;
     attention_extents e;
     attention_partials<T> partials;
-    T *out, *log_normalizer;
+    Out* out;
+    T* log_normalizer;
 
     __device__ void operator()(index_t row) const {
         index_t const token = row / e.heads;
@@ -265,7 +267,7 @@ struct attention_fold {
                 softmax.fold(partials.tops[at], partials.sums[at]);
                 result = softmax.weigh(result, partials.values[at * e.width + d]);
             }
-            out[row * e.width + d] = multiply_rounded(result, T(1) / softmax.sum);
+            out[row * e.width + d] = rounded_to<Out>(multiply_rounded(result, T(1) / softmax.sum));
             if (d == 0) log_normalizer[row] = softmax.top + math::log(softmax.sum);
         }
     }

@@ -14,7 +14,8 @@ namespace grove::inline GROVE_ISA::detail {
 /// gradient is measured from.
 template <class T>
 struct attention_operands {
-    T const *g, *q, *k, *v, *log_normalizer, *mean;
+    T const *g, *q, *k, *v;
+    sum_type<T> const *log_normalizer, *mean;
     T *dq, *dk, *dv;
 };
 
@@ -22,7 +23,7 @@ struct attention_operands {
 template <class T>
 struct row_dots {
     static constexpr int threads = 256, rows_of_block = threads / 32;
-    T const *a, *b;
+    input<T> a, b;
     index_t rows;
     int columns;
     T* y;

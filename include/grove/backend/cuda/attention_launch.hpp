@@ -29,39 +29,31 @@ struct attention_plans {
 };
 
 /// The same on tensor cores: for heads of up to 64 and up to 128 columns, and the forward pass of
-/// wider ones.
+/// wider ones. Operands in bf16 take half of the registers and of the shared memory.
 template <product_precision Precision>
 struct tensor_plans {
+    static constexpr bool halves = Precision == product_precision::bf16;
     template <int Depth, int Warps, int Share, bool Holds>
     using plan = tensor_plan<Precision, Depth, Warps, Share, Holds>;
     // Where it is no slower, queries stay in shared memory instead of registers.
-    static constexpr bool holds = Precision == product_precision::tf32;
     template <int Depth>
-    using decoding = tensor_attention_forward<plan<Depth, 1, 1, Depth == 128>, true>;
+    using decoding = tensor_attention_forward<plan<Depth, 1, 1, halves || Depth == 128>, true>;
     template <int Depth>
-    using forward = tensor_attention_forward<plan<Depth, 4, 1, holds || Depth == 128>, false>;
+    using forward = tensor_attention_forward<plan<Depth, 4, 1, !halves || Depth == 128>, false>;
     template <int Width, int Down, int Share, bool Shares = false>
     using wide = wide_attention_forward<wide_plan<Precision, Width, Down, Share>, Shares>;
-    static constexpr int widest_share = holds ? 1 : 2;  ///< for 512 columns, in registers
+    static constexpr int widest_share = halves ? 2 : 1;  ///< for 512 columns, in registers
     using wide_decoding = wide<512, 1, 1, true>;
+    // Twice the rows of a warp halve what it reads of panels.
+    template <int Depth>
+    static constexpr int backward_share = !halves || Depth > 64 ? 1 : 2;
     template <int Depth, bool OfKeys>
-    using backward = tensor_attention_backward<plan<Depth, 4, 1, Depth == 64>, 32, OfKeys>;
+    using backward = tensor_attention_backward<
+        plan<Depth, 4, backward_share<Depth>, Depth == 64 && !(halves && OfKeys)>, 32, OfKeys>;
 };
 
 /// Whether heads have more columns than the plans of ordinary ones hold.
 inline bool heads_are_wide(attention_extents const& e) { return e.dim > 128 || e.width > 128; }
-
-/// body<plans>(), whether it launched anything, where products run on tensor cores; else false.
-template <class T, class Body>
-bool on_tensor_cores(product_precision precision, Body const& body) {
-    if constexpr (std::is_same_v<T, float>) {
-        if (precision == product_precision::tf32)
-            return body.template operator()<tensor_plans<product_precision::tf32>>();
-        if (precision == product_precision::bf16)
-            return body.template operator()<tensor_plans<product_precision::bf16>>();
-    }
-    return false;
-}
 
 inline constexpr std::size_t most_shared_bytes = 227 << 10;
 template <class Kernel>
@@ -104,64 +96,106 @@ inline index_t partial_slots(attention_extents const& e) {
     return queries * (e.key_rows / tile_columns + e.sequences);
 }
 
-/// Writes out [tokens, heads · width] and log_normalizer [tokens, heads].
+/// Where a forward pass reads, and where it writes: out [tokens, heads · width] and log_normalizer
+/// [tokens, heads].
+template <class T>
+struct attention_pass {
+    T const *q, *k, *v;
+    T* out;
+    sum_type<T>* log_normalizer;
+};
+
+/// Whether rows are few: those of one step of decoding, or little more.
+inline bool tokens_are_few(attention_extents const& e) { return e.tokens <= 2 * e.sequences; }
+
+/// One forward pass by this kernel, with so much shared memory.
+template <class Kernel, class T>
+void launch_forward(thrust_cuda const& system, attention_extents const& e, sum_type<T> scale,
+                    attention_pass<T> const& x, std::size_t bytes) {
+    bool const decodes = tokens_are_few(e);
+    Kernel kernel{};
+    kernel.e = e;
+    kernel.tiling = attention_tiling::of_queries(e, Kernel::rows, decodes);
+    kernel.q = x.q, kernel.k = x.k, kernel.v = x.v;
+    kernel.scale = scale;
+    kernel.aligned = heads_are_aligned(e, {x.q, x.k, x.v});
+    kernel.out = x.out, kernel.log_normalizer = x.log_normalizer;
+    kernel.splits = 1;
+    if (decodes) kernel.splits = key_splits(e, kernel.blocks());
+    if (kernel.splits == 1) return system.each_block(kernel.blocks(), kernel, bytes);
+    index_t const slots = partial_slots(e), results = slots * e.heads;
+    auto const memory = system.allocate<sum_type<T>>(results * (e.width + 2));
+    kernel.partials = {slots, memory.data(), memory.data() + results, memory.data() + 2 * results};
+    system.each_block(kernel.blocks(), kernel, bytes);
+    system.each_block(e.tokens * e.heads,
+                      attention_fold<T>{e, kernel.partials, x.out, x.log_normalizer});
+}
+
+/// A forward pass on tensor cores; false, and nothing done, where no plan holds the heads.
+template <product_precision Precision, class T>
+bool launch_tensor_attention(thrust_cuda const& system, attention_extents const& e, float scale,
+                             attention_pass<T> const& x) {
+    using plans = tensor_plans<Precision>;
+    using smallest = typename plans::wide_decoding;
+    bool const decodes = tokens_are_few(e);
+    auto const launch = [&]<class Kernel>(std::size_t bytes) {
+        launch_forward<Kernel>(system, e, scale, x, bytes);
+    };
+    // Heads that no plan holds in decoding must not find another one elsewhere.
+    if (heads_are_wide(e) && !is_fitting<smallest>(e)) return false;
+    if (heads_are_wide(e) && decodes)
+        launch_fitting<smallest>(e, launch);
+    else if (heads_are_wide(e))
+        launch_fitting<typename plans::template wide<256, 2, 2>,
+                       typename plans::template wide<512, 2, plans::widest_share>,
+                       typename plans::template wide<512, 2, 1>, smallest>(e, launch);
+    else if (decodes)
+        launch_fitting<typename plans::template decoding<64>,
+                       typename plans::template decoding<128>>(e, launch);
+    else
+        launch_fitting<typename plans::template forward<64>, typename plans::template forward<128>>(
+            e, launch);
+    return true;
+}
+
+/// Operands in bf16 are read from bf16 alone: `launch_rounded_attention`.
+template <class T>
+void require_full_operands(char const* operation, product_precision precision) {
+    require<value_error>(!std::is_same_v<T, float> || precision != product_precision::bf16,
+                         operation, "expected operands in bf16, got float");
+}
+/// Writes out [tokens, heads · width] and log_normalizer [tokens, heads]. In float32 or TF32.
 template <class T>
 void launch_attention(thrust_cuda const& system, product_precision precision,
                       attention_extents const& e, T scale, T const* q, T const* k, T const* v,
                       T* out, T* log_normalizer) {
     using plans = attention_plans<T>;
-    bool const decodes = e.tokens <= 2 * e.sequences;
+    require_full_operands<T>("attention", precision);
+    attention_pass<T> const x{q, k, v, out, log_normalizer};
+    if constexpr (std::is_same_v<T, float>)
+        if (precision == product_precision::tf32 &&
+            launch_tensor_attention<product_precision::tf32>(system, e, scale, x))
+            return;
     auto const launch = [&]<class Kernel>(std::size_t bytes) {
-        Kernel kernel{e,
-                      attention_tiling::of_queries(e, Kernel::rows, decodes),
-                      q,
-                      k,
-                      v,
-                      scale,
-                      heads_are_aligned(e, {q, k, v}),
-                      1,
-                      {},
-                      out,
-                      log_normalizer};
-        if (decodes) kernel.splits = key_splits(e, kernel.blocks());
-        if (kernel.splits == 1) return system.each_block(kernel.blocks(), kernel, bytes);
-        index_t const slots = partial_slots(e), results = slots * e.heads;
-        auto const memory = system.allocate<T>(results * (e.width + 2));
-        kernel.partials = {slots, memory.data(), memory.data() + results,
-                           memory.data() + 2 * results};
-        system.each_block(kernel.blocks(), kernel, bytes);
-        system.each_block(e.tokens * e.heads,
-                          attention_fold<T>{e, kernel.partials, out, log_normalizer});
+        launch_forward<Kernel>(system, e, scale, x, bytes);
     };
-    auto const on_tensors = [&]<class Tensors>() {
-        // Heads that no plan holds in decoding must not find another one elsewhere.
-        using smallest = typename Tensors::wide_decoding;
-        if (heads_are_wide(e) && !is_fitting<smallest>(e)) return false;
-        if (heads_are_wide(e) && decodes)
-            launch_fitting<smallest>(e, launch);
-        else if (heads_are_wide(e))
-            launch_fitting<typename Tensors::template wide<256, 2, 2>,
-                           typename Tensors::template wide<512, 2, Tensors::widest_share>,
-                           typename Tensors::template wide<512, 2, 1>, smallest>(e, launch);
-        else if (decodes)
-            launch_fitting<typename Tensors::template decoding<64>,
-                           typename Tensors::template decoding<128>>(e, launch);
-        else
-            launch_fitting<typename Tensors::template forward<64>,
-                           typename Tensors::template forward<128>>(e, launch);
-        return true;
-    };
-    if (on_tensor_cores<T>(precision, on_tensors)) return;
     using wide = attention_forward<typename plans::small, 0>;
     if constexpr (!plans::has_ordinary)
         launch_fitting<wide>(e, launch);
-    else if (!decodes)
+    else if (!tokens_are_few(e))
         launch_fitting<attention_forward<typename plans::large, 1>,
                        attention_forward<typename plans::large, 2>, wide>(e, launch);
     else if (e.group <= 2)
         launch_fitting<attention_forward<typename plans::pair, 2>, wide>(e, launch);
     else
         launch_fitting<attention_forward<typename plans::group, 2>, wide>(e, launch);
+}
+/// The same in bf16: false, and nothing done, where no plan holds the heads.
+inline bool launch_rounded_attention(thrust_cuda const& system, attention_extents const& e,
+                                     float scale, bf16 const* q, bf16 const* k, bf16 const* v,
+                                     bf16* out, float* log_normalizer) {
+    attention_pass<bf16> const x{q, k, v, out, log_normalizer};
+    return launch_tensor_attention<product_precision::bf16>(system, e, scale, x);
 }
 
 /// Whether the query heads of a group go to blocks of their own: where there are too few others,
@@ -173,12 +207,60 @@ inline bool heads_are_split(attention_extents const& e, index_t blocks) {
            e.group * e.key_rows * (e.key_columns + e.value_columns) <= most_numbers;
 }
 
-/// Writes dq, and dk and dv of the keys that there are.
+/// dk and dv by this kernel on tensor cores, with so much shared memory.
+template <class Kernel, class T>
+void launch_gradient_of_keys(thrust_cuda const& system, attention_extents const& e, float scale,
+                             attention_operands<T> const& x, bool aligned, std::size_t bytes) {
+    Kernel kernel{e, attention_tiling::of_keys(e, Kernel::rows), x, scale, aligned};
+    index_t const keys = e.key_rows * e.key_columns, values = e.key_rows * e.value_columns;
+    bool const split = heads_are_split(e, kernel.blocks());
+    bool const in_place = !split && (e.group == 1 || std::is_same_v<T, float>);
+    auto const memory =
+        system.allocate<float>(in_place ? 0 : (split ? e.group : 1) * (keys + values));
+    if (split)
+        kernel.partials = {memory.data(), memory.data() + e.group * keys, keys, values};
+    else if constexpr (std::is_same_v<T, float>)
+        kernel.partials = {x.dk, x.dv};
+    else if (!in_place)
+        kernel.partials = {memory.data(), memory.data() + keys};
+    system.each_block(kernel.blocks(), kernel, bytes);
+    if (!split) return;
+    head_sums<T> const sums{e, kernel.tiling, kernel.partials, x.dk, x.dv};
+    system.each_block(sums.blocks(), sums);
+}
+/// A backward pass on tensor cores; false, and nothing done, where heads are wide.
+template <product_precision Precision, class T>
+bool launch_tensor_attention_backward(thrust_cuda const& system, attention_extents const& e,
+                                      float scale, attention_operands<T> const& x) {
+    using plans = tensor_plans<Precision>;
+    if (heads_are_wide(e)) return false;
+    bool const aligned = heads_are_aligned(e, {x.g, x.q, x.k, x.v});
+    launch_fitting<typename plans::template backward<64, false>,
+                   typename plans::template backward<128, false>>(
+        e, [&]<class Kernel>(std::size_t bytes) {
+            Kernel const kernel{e, attention_tiling::of_queries(e, Kernel::rows, false), x, scale,
+                                aligned};
+            system.each_block(kernel.blocks(), kernel, bytes);
+        });
+    launch_fitting<typename plans::template backward<64, true>,
+                   typename plans::template backward<128, true>>(
+        e, [&]<class Kernel>(std::size_t bytes) {
+            launch_gradient_of_keys<Kernel>(system, e, scale, x, aligned, bytes);
+        });
+    return true;
+}
+
+/// Writes dq, and dk and dv of the keys that there are. In float32 or TF32.
 template <class T>
 void launch_attention_backward(thrust_cuda const& system, product_precision precision,
                                attention_extents const& e, T scale,
                                attention_operands<T> const& x) {
     using plans = attention_plans<T>;
+    require_full_operands<T>("attention_backward", precision);
+    if constexpr (std::is_same_v<T, float>)
+        if (precision == product_precision::tf32 &&
+            launch_tensor_attention_backward<product_precision::tf32>(system, e, scale, x))
+            return;
     bool const aligned = heads_are_aligned(e, {x.g, x.q, x.k, x.v});
     auto const by_queries = [&]<class Kernel>(std::size_t bytes) {
         Kernel const kernel{e, attention_tiling::of_queries(e, Kernel::rows, false), x, scale,
@@ -189,25 +271,6 @@ void launch_attention_backward(thrust_cuda const& system, product_precision prec
         Kernel const kernel{e, attention_tiling::of_keys(e, Kernel::rows), x, scale, aligned};
         system.each_block(kernel.blocks(), kernel, bytes);
     };
-    auto const by_heads = [&]<class Kernel>(std::size_t bytes) {
-        Kernel kernel{e, attention_tiling::of_keys(e, Kernel::rows), x, scale, aligned};
-        if (!heads_are_split(e, kernel.blocks()))
-            return system.each_block(kernel.blocks(), kernel, bytes);
-        index_t const keys = e.key_rows * e.key_columns, values = e.key_rows * e.value_columns;
-        auto const memory = system.allocate<T>(e.group * (keys + values));
-        kernel.partials = {memory.data(), memory.data() + e.group * keys, keys, values};
-        system.each_block(kernel.blocks(), kernel, bytes);
-        head_sums const sums{e, kernel.tiling, kernel.partials, x.dk, x.dv};
-        system.each_block(sums.blocks(), sums);
-    };
-    auto const on_tensors = [&]<class Tensors>() {
-        launch_fitting<typename Tensors::template backward<64, false>,
-                       typename Tensors::template backward<128, false>>(e, by_queries);
-        launch_fitting<typename Tensors::template backward<64, true>,
-                       typename Tensors::template backward<128, true>>(e, by_heads);
-        return true;
-    };
-    if (!heads_are_wide(e) && on_tensor_cores<T>(precision, on_tensors)) return;
     if constexpr (plans::has_ordinary) {
         launch_fitting<attention_backward<typename plans::large, 1, false>,
                        attention_backward<typename plans::large, 2, false>,
@@ -219,6 +282,11 @@ void launch_attention_backward(thrust_cuda const& system, product_precision prec
         launch_fitting<attention_backward<typename plans::narrow, 0, false>>(e, by_queries);
         launch_fitting<attention_backward<typename plans::narrow, 0, true>>(e, by_keys);
     }
+}
+/// The same in bf16; false, and nothing done, where heads are wide: more than 128 columns.
+inline bool launch_rounded_attention_backward(thrust_cuda const& system, attention_extents const& e,
+                                              float scale, attention_operands<bf16> const& x) {
+    return launch_tensor_attention_backward<product_precision::bf16>(system, e, scale, x);
 }
 
 }  // namespace grove::inline GROVE_ISA::detail

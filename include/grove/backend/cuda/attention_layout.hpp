@@ -7,12 +7,26 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
+#include "grove/backend/cuda/numbers.hpp"
 #include "grove/backend/cuda/panel.hpp"
 #include "grove/backend/cuda/rows.hpp"
 #include "grove/backend/refinement.hpp"
 
 namespace grove::inline GROVE_ISA::detail {
+
+/// What products of T are summed in.
+template <class T>
+using sum_type = std::conditional_t<std::is_same_v<T, bf16>, float, T>;
+/// A sum as T holds it.
+template <class T>
+__device__ T rounded_to(sum_type<T> x) {
+    if constexpr (std::is_same_v<T, bf16>)
+        return __float2bfloat16_rn(x);
+    else
+        return x;
+}
 
 /// Rows of one sequence; its last query sees all of its keys, the one before one less.
 struct key_span {

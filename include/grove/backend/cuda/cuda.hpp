@@ -12,6 +12,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "grove/backend/cuda/map.hpp"
 #include "grove/backend/cuda/precision.hpp"
 #include "grove/backend/cuda/product.hpp"
 #include "grove/backend/cuda/refinements.hpp"
@@ -50,7 +51,32 @@ public:
           products_(system(), exact_, options.precision) {}
 
     static std::string name() { return "cuda"; }
+    /// Bytes of logits that a learning pass keeps for their gradient: a tenth of the device's.
+    index_t kept_head_bytes() const { return kept_head_bytes_; }
 
+    /// Results are kept rounded where all operands as large as they are are.
+    template <class Law, class T, class... More>
+    auto map(Law law, index_t rows, index_t columns, operand<buffer<T>> const& first,
+             More const&... more) {
+        constexpr int inputs = 1 + sizeof...(More), outputs = law_outputs<Law, T, inputs>;
+        bool some = false, all = true;
+        auto const place = [&](operand<buffer<T>> const& o) {
+            if (o.data.size() == rows * columns) {
+                some = some || o.data.is_rounded();
+                all = all && o.data.is_rounded();
+            }
+            return operand<detail::input<T>>{o.data.input(), o.row_stride, o.column_stride};
+        };
+        detail::placed_law<Law, T, outputs, inputs> placed{
+            law, columns, {place(first), place(more)...}, {}};
+        std::array<buffer<T>, outputs> y;
+        for (std::size_t k = 0; k < outputs; ++k) {
+            y[k] = some && all ? rounded<T>(rows * columns) : allocate<T>(rows * columns);
+            placed.outputs[k] = y[k].output();
+        }
+        detail::queue_law(rows * columns, placed, system().stream());
+        return y;
+    }
     template <class T>
     buffer<T> reduce_columns(reduction how, buffer<T> const& x, index_t rows, index_t columns) {
         if (columns <= 1024) return reduce_runs<32>(how, x, rows, columns, columns);
@@ -69,9 +95,9 @@ public:
     buffer<T> repeat_segments(buffer<T> const& x, index_t columns, indices const& offsets,
                               index_t rows) {
         check_offsets("repeat_segments", offsets, rows);
-        auto y = allocate<T>(rows * columns);
-        system().each(y.size(), detail::repeat_element<T>{x.data(), columns, offsets.data(),
-                                                          offsets.size() - 1, y.data()});
+        auto y = alike(x, rows * columns);
+        system().each(y.size(), detail::repeat_element<T>{x.input(), columns, offsets.data(),
+                                                          offsets.size() - 1, y.output()});
         return y;
     }
 
@@ -80,7 +106,8 @@ public:
         if (k > detail::leading_columns<T>::most) return base::top_k(x, rows, columns, k);
         auto y = allocate<std::int32_t>(rows * k);
         if (k > 0)
-            system().each_block(rows, detail::leading_columns<T>{x.data(), columns, k, y.data()});
+            system().each_block(rows,
+                                detail::leading_columns<T>{x.numbers(), columns, k, y.data()});
         return y;
     }
     indices argsort(indices const& keys) { return sort(keys).order; }
@@ -98,12 +125,12 @@ public:
     }
     template <class T>
     buffer<T> gather(buffer<T> const& x, index_t columns, indices const& index) {
-        auto y = allocate<T>(index.size() * columns);
+        auto y = alike(x, index.size() * columns);
         index_t const rows = x.size() / std::max<index_t>(columns, 1);
         system().each(
             y.size(),
             detail::gather_element<T>{
-                x.data(), columns, {index.data(), rows}, system().faults("gather"), y.data()});
+                x.input(), columns, {index.data(), rows}, system().faults("gather"), y.output()});
         return y;
     }
     template <class T>
@@ -117,58 +144,53 @@ public:
     void write_rows(buffer<T>& target, buffer<T> const& x, index_t columns, indices const& index) {
         index_t const rows = target.size() / std::max<index_t>(columns, 1);
         system().each(index.size() * columns,
-                      detail::write_element<T>{x.data(),
+                      detail::write_element<T>{x.input(),
                                                columns,
                                                {index.data(), rows},
                                                system().faults("write_rows"),
-                                               target.data()});
+                                               target.output()});
     }
 
     template <class T>
     buffer<T> strided_read(buffer<T> const& x, strided_view const& view) {
-        auto y = allocate<T>(view.extents.size());
-        detail::queue_copy(system(), detail::strided_copy::read(x.data(), view, y.data()));
+        auto y = alike(x, view.extents.size());
+        detail::queue_copy(system(), detail::strided_copy::read(x.input(), view, y.output()));
         return y;
     }
     /// Places are distinct: as many as there are elements leave none to fill.
     template <class T>
     buffer<T> strided_place(buffer<T> const& x, strided_view const& view, index_t size) {
-        auto y = view.extents.size() < size ? zeros<T>(size) : allocate<T>(size);
-        detail::queue_copy(system(), detail::strided_copy::place(x.data(), view, y.data()));
+        auto y = alike(x, size);
+        if (view.extents.size() < size) cleared(y);
+        detail::queue_copy(system(), detail::strided_copy::place(x.input(), view, y.output()));
         return y;
     }
 
     template <class T>
     buffer<T> matmul(product_shape const& p, buffer<T> const& a, buffer<T> const& b) {
-        auto c = allocate<T>(p.batch * p.m * p.n);
+        bool const in_full = p.transpose_a || p.is_read_in_full;  // gradients of weights, logits
+        auto c = in_full ? allocate<T>(p.batch * p.m * p.n) : activations<T>(p.batch * p.m * p.n);
         if (c.size() == 0) return c;
         if constexpr (std::is_same_v<T, float>) {
-            if (p.k > 0 && multiply(p, a.data(), b.data(), c.data())) return c;
+            if (p.k > 0 && multiply(p, operand_of(a), operand_of(b), c)) return c;
         }
-        detail::product_blocks<T> const tiles{p, a.data(), b.data(), c.data()};
+        detail::product_blocks<T> const tiles{p, a.numbers(), b.numbers(), c.data()};
         system().each_block(tiles.blocks(), tiles);
         return c;
-    }
-    template <class T>
-    std::array<buffer<T>, 2> matmul_backward(product_shape const& p, buffer<T> const& g,
-                                             buffer<T> const& a, buffer<T> const& b) {
-        std::optional<detail::lt_products::shared_operand> shared;
-        if constexpr (std::is_same_v<T, float>) shared.emplace(products_, g.data(), g.size());
-        return {p.transpose_a ? matmul(p.gradient_a(), b, g) : matmul(p.gradient_a(), g, b),
-                p.transpose_b ? matmul(p.gradient_b(), g, a) : matmul(p.gradient_b(), a, g)};
     }
     template <class T>
     buffer<T> grouped_matmul(grouped_shape const& g, buffer<T> const& x, buffer<T> const& w,
                              indices const& offsets) {
         check_offsets("grouped_matmul", offsets, g.rows);
-        auto y = allocate<T>(g.rows * g.n);
+        auto y = activations<T>(g.rows * g.n);
         if constexpr (std::is_same_v<T, float>) {
-            if (detail::multiply_groups(products_.precision(), system(), g, x.data(), w.data(),
-                                        offsets.data(), y.data()))
+            auto const left = operand_of(x), right = operand_of(w);
+            if (detail::multiply_groups(precision(), system(), g, left.numbers, right.numbers,
+                                        offsets.data(), y.output()))
                 return y;
         }
         detail::row_groups const groups{offsets.data(), g.rows, g.groups};
-        detail::grouped_blocks<T> const tiles{g, x.data(), w.data(), groups, y.data()};
+        detail::grouped_blocks<T> const tiles{g, x.numbers(), w.numbers(), groups, y.data()};
         system().each_block(tiles.blocks(), tiles);
         return y;
     }
@@ -179,12 +201,13 @@ public:
         check_offsets("grouped_outer", offsets, g.rows);
         auto w = allocate<T>(g.groups * g.k * g.n);
         if constexpr (std::is_same_v<T, float>) {
-            if (detail::multiply_outer(products_.precision(), system(), g, x.data(), y.data(),
-                                       offsets.data(), w.data()))
+            auto const left = operand_of(x), right = operand_of(y);
+            if (detail::multiply_outer(precision(), system(), g, left.numbers, right.numbers,
+                                       offsets.data(), w.output()))
                 return w;
         }
         detail::row_groups const groups{offsets.data(), g.rows, g.groups};
-        detail::outer_blocks<T> const tiles{g, x.data(), y.data(), groups, w.data()};
+        detail::outer_blocks<T> const tiles{g, x.numbers(), y.numbers(), groups, w.data()};
         system().each_block(tiles.blocks(), tiles);
         return w;
     }
@@ -211,16 +234,16 @@ public:
         auto const rules = allocate<detail::kept_rule<T>>(keeps ? rows : 0);
         auto const counts = allocate<std::int32_t>(keeps ? rows : 0);
         std::array<indices, 3> y{allocate<std::int32_t>(rows), {}, {}};
-        system().each_block(rows, detail::drawn_token<T>{logits.data(), columns, uniforms.data(),
+        system().each_block(rows, detail::drawn_token<T>{logits.numbers(), columns, uniforms.data(),
                                                          options, system().faults("sampler"),
                                                          y[0].data(), rules.data(), counts.data()});
         if (!keeps) return y;
         y[1] = allocate<std::int32_t>(rows + 1);
         y[2] = allocate<std::int32_t>(rows * columns);
         system().each_block(
-            rows,
-            detail::kept_lists<T>{logits.data(), columns, static_cast<T>(1.0 / options.temperature),
-                                  rules.data(), counts.data(), y[1].data(), y[2].data()});
+            rows, detail::kept_lists<T>{logits.numbers(), columns,
+                                        static_cast<T>(1.0 / options.temperature), rules.data(),
+                                        counts.data(), y[1].data(), y[2].data()});
         return y;
     }
 
@@ -229,23 +252,38 @@ private:
         indices keys, order;
     };
 
+    /// An operand of a product, as products of this precision read it.
+    struct product_operand {
+        detail::input<float> numbers;
+        device_buffer<float> memory;  // where that is new
+    };
+    product_operand operand_of(buffer<float> const& x) {
+        if (precision() != product_precision::bf16) return {{x.numbers(), nullptr}, {}};
+        auto const rounded = system().rounded(x);
+        return {{nullptr, rounded.data}, rounded.memory};
+    }
+
     /// Whole, or in parts of the inner extent that are then added in their order. False where
     /// cuBLASLt does not offer it.
-    bool multiply(product_shape const& p, float const* a, float const* b, float* c) {
+    bool multiply(product_shape const& p, product_operand const& a, product_operand const& b,
+                  buffer<float> const& c) {
         auto const cut = detail::inner_cut::of(p);
-        if (!exact_ || cut.parts() == 1) return products_.multiply(p, a, b, c);
+        if (!exact_ || cut.parts() == 1)
+            return products_.multiply(p, a.numbers, b.numbers, c.output());
         auto const sums = allocate<float>(cut.parts() * p.m * p.n);
         auto part = p;
         part.k = cut.length;
         part.batch = cut.whole;
-        if (!products_.multiply(part, a, b, sums.data())) return false;
+        if (!products_.multiply(part, a.numbers, b.numbers, sums.output())) return false;
         index_t const done = cut.whole * cut.length;
         part.k = cut.rest;
         part.batch = 1;
-        if (cut.rest > 0 && !products_.multiply(part, a + done * p.m, b + done * p.n,
-                                                sums.data() + cut.whole * p.m * p.n))
+        if (cut.rest > 0 &&
+            !products_.multiply(part, a.numbers.from(done * p.m), b.numbers.from(done * p.n),
+                                sums.output().from(cut.whole * p.m * p.n)))
             return false;
-        system().each(p.m * p.n, detail::add_parts{sums.data(), cut.parts(), p.m * p.n, c});
+        system().each(p.m * p.n,
+                      detail::add_parts{sums.numbers(), cut.parts(), p.m * p.n, c.data()});
         return true;
     }
 
@@ -254,7 +292,7 @@ private:
                           index_t length) {
         index_t const runs = columns == 0 ? 1 : (columns + length - 1) / length;
         auto y = allocate<T>(rows * runs);
-        system().each_block(y.size(), detail::reduced_runs<T, Threads>{how, x.data(), columns,
+        system().each_block(y.size(), detail::reduced_runs<T, Threads>{how, x.input(), columns,
                                                                        length, runs, y.data()});
         return y;
     }
@@ -264,7 +302,7 @@ private:
                        std::int32_t const* order) {
         index_t const segments = offsets.size() - 1;
         auto y = allocate<T>(segments * columns);
-        detail::row_sums<T> const sums{x.data(), columns, rows, offsets.data(), order, y.data()};
+        detail::row_sums<T> const sums{x.input(), columns, rows, offsets.data(), order, y.data()};
         if (rows > detail::sum_chains * segments)  // both give the same bits
             system().each_block(segments * ((columns + 31) / 32), detail::tall_sum<T>{sums});
         else
@@ -300,7 +338,14 @@ private:
                                            system().faults(operation)});
     }
 
+    static index_t tenth_of_memory() {
+        std::size_t free = 0, total = 0;
+        detail::check(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
+        return static_cast<index_t>(total / 10);
+    }
+
     bool exact_;
+    index_t kept_head_bytes_ = tenth_of_memory();
     detail::lt_products products_;
 };
 

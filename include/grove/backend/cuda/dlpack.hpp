@@ -49,6 +49,7 @@ template <class T>
 DLManagedTensor* to_dlpack(tensor<cuda_backend, T> const& x) {
     auto parcel = std::make_unique<detail::exported_tensor<T>>();
     parcel->data = x.buffer();
+    if (auto const& block = parcel->data.block()) block->expose();
     int const rank = x.extents().rank();
     std::int64_t stride = 1;
     for (int axis = rank; axis-- > 0;) {

@@ -32,26 +32,28 @@ struct inverse_element {
 /// Row t of x to the places of its choices; `rows` are the slots.
 template <class T>
 struct spread_runs : row_runs<T> {
-    T const* x;
+    input<T> x;
     choice_places places;
     bool aligned;
-    T* y;
+    output<T> y;
 
     __device__ void operator()(index_t block) const {
         index_t const columns = this->columns, slot = this->row(block), j = this->column(block);
         index_t const place = places[slot];
         if (j >= columns || place < 0) return;
-        store_packet(load_packet(x + slot / places.top * columns, j, columns, aligned),
-                     y + place * columns, j, columns, aligned);
+        y.from(place * columns)
+            .store(x.from(slot / places.top * columns).load(j, columns, aligned), j, columns,
+                   aligned);
     }
 };
 /// Σ_c weight · row of y at the place of choice c; without weights, the sum. `rows` are the tokens.
 template <class T>
 struct combine_runs : row_runs<T> {
-    T const *y, *weights;
+    input<T> y;
+    T const* weights;
     choice_places places;
     bool aligned;
-    T* out;
+    output<T> out;
 
     __device__ void operator()(index_t block) const {
         index_t const columns = this->columns, token = this->row(block), j = this->column(block);
@@ -60,12 +62,12 @@ struct combine_runs : row_runs<T> {
         for (index_t slot = token * places.top; slot < (token + 1) * places.top; ++slot) {
             index_t const place = places[slot];
             if (place < 0) continue;
-            auto const row = load_packet(y + place * columns, j, columns, aligned);
+            auto const row = y.from(place * columns).load(j, columns, aligned);
             T const weight = weights == nullptr ? T(1) : weights[slot];
             for (int t = 0; t < packet<T>::size; ++t)
                 sum.at[t] = math::fma(weight, row.at[t], sum.at[t]);
         }
-        store_packet(sum, out + token * columns, j, columns, aligned);
+        out.from(token * columns).store(sum, j, columns, aligned);
     }
 };
 /// Its gradients by a slot's row of y and by its weight: a warp a slot.
@@ -73,10 +75,12 @@ template <class T>
 struct combine_gradient_rows {
     static constexpr int threads = 256, rows_of_block = threads / 32;
     index_t slots, columns;
-    T const *g, *y, *weights;
+    input<T> g, y;
+    T const* weights;
     choice_places places;
     bool aligned;
-    T *dy, *dweights;
+    output<T> dy;
+    T* dweights;
 
     index_t blocks() const { return (slots + rows_of_block - 1) / rows_of_block; }
     __device__ void operator()(index_t block) const {
@@ -87,15 +91,15 @@ struct combine_gradient_rows {
         T dot = T(0);
         if (place >= 0) {
             T const weight = weights[slot];
-            T const* const slope = g + slot / places.top * columns;
+            auto const slope = g.from(slot / places.top * columns);
             each_packet<T>(columns, lane, 32, [&](index_t j) {
-                auto gradient = load_packet(slope, j, columns, aligned);
-                auto const row = load_packet(y + place * columns, j, columns, aligned);
+                auto gradient = slope.load(j, columns, aligned);
+                auto const row = y.from(place * columns).load(j, columns, aligned);
                 for (int t = 0; t < packet<T>::size; ++t) {
                     dot = math::fma(gradient.at[t], row.at[t], dot);
                     gradient.at[t] *= weight;
                 }
-                store_packet(gradient, dy + place * columns, j, columns, aligned);
+                dy.from(place * columns).store(gradient, j, columns, aligned);
             });
         }
         dot = warp_sum(dot);

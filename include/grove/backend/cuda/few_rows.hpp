@@ -46,7 +46,7 @@ public:
 #pragma unroll
             for (int j = 0; j < across; ++j)
                 if (row(i) < y.rows && column(j) < y.columns)
-                    y.data[row(i) * y.step + column(j)] = sum_[i][j];
+                    y.data.set(y.first + row(i) * y.step + column(j), sum_[i][j]);
     }
 
 private:
@@ -109,8 +109,8 @@ struct chain_plan {
     static constexpr int summers = lanes * teams;
     static constexpr int threads = summers + E.copiers,
                          copiers = E.copiers > 0 ? E.copiers : summers;
-    using left_stage = operand_stage<rows, depth, true, 4>;
-    using right_stage = operand_stage<columns, depth, RightAlong, 4>;
+    using left_stage = operand_stage<float, rows, depth, true, 4>;
+    using right_stage = operand_stage<float, columns, depth, RightAlong, 4>;
     using sums = chain_sums<chain_plan>;
 };
 
@@ -118,29 +118,31 @@ struct chain_plan {
 template <class Plan>
 struct few_row_blocks {
     static constexpr int threads = Plan::threads;
+    using element = typename Plan::left_stage::element;
     product_shape p;
-    float const *a, *b;
-    float* c;
+    element const *a, *b;
+    output<float> c;
 
     __host__ __device__ index_t down() const { return (p.m + Plan::rows - 1) / Plan::rows; }
     index_t blocks() const { return down() * ((p.n + Plan::columns - 1) / Plan::columns); }
     __device__ void operator()(index_t block) const {
         constexpr bool along = Plan::right_stage::along;
         index_t const row = block % down() * Plan::rows, column = block / down() * Plan::columns;
-        multiply_tile<Plan>({a + row * p.k, p.k, p.m - row},
-                            {b + column * (along ? p.k : 1), along ? p.k : p.n, p.n - column},
-                            static_cast<int>(p.k),
-                            {c + row * p.n + column, p.n, p.m - row, p.n - column});
+        tile_operand<element> const left{a + row * p.k, p.k, p.m - row},
+            right{b + column * (along ? p.k : 1), along ? p.k : p.n, p.n - column};
+        multiply_tile<Plan>(left, right, static_cast<int>(p.k),
+                            {c, row * p.n + column, p.n, p.m - row, p.n - column});
     }
 };
 
 /// Queues C = A · op(B), of which the extents fit 32 bits.
-using few_row_product = void (*)(thrust_cuda const&, product_shape const&, float const* a,
-                                 float const* b, float* c);
+using few_row_product = void (*)(thrust_cuda const&, product_shape const&, input<float> a,
+                                 input<float> b, output<float> c);
 template <class Plan>
-void multiply_few_rows(thrust_cuda const& system, product_shape const& p, float const* a,
-                       float const* b, float* c) {
-    few_row_blocks<Plan> const tiles{p, a, b, c};
+void multiply_few_rows(thrust_cuda const& system, product_shape const& p, input<float> a,
+                       input<float> b, output<float> c) {
+    using element = typename Plan::left_stage::element;
+    few_row_blocks<Plan> const tiles{p, numbers_of<element>(a), numbers_of<element>(b), c};
     system.each_block(tiles.blocks(), tiles, stage_bytes<Plan>());
 }
 
@@ -153,12 +155,20 @@ inline constexpr std::array<few_row_product, 4> chains_of_few_rows{
 template <class Numbers, tensor_extents E, bool TransposeB>
 inline constexpr few_row_product tensor_product =
     multiply_few_rows<tensor_tile_plan<Numbers, E, true, TransposeB>>;
-template <class Numbers, bool TransposeB>
-inline constexpr std::array<few_row_product, 4> tensor_products_of_few_rows{
-    tensor_product<Numbers, tensor_extents{16, 16, 16, 8, 64, 8, 64}, TransposeB>,
-    tensor_product<Numbers, tensor_extents{16, 32, 16, 8, 64, 4, 128}, TransposeB>,
-    tensor_product<Numbers, tensor_extents{32, 32, 16, 16, 64, 4, 128}, TransposeB>,
-    tensor_product<Numbers, tensor_extents{64, 64, 32, 32, 32, 4, 0}, TransposeB>};
+template <bool TransposeB>
+inline constexpr std::array<few_row_product, 4> tf32_products_of_few_rows{
+    tensor_product<tf32_numbers, tensor_extents{16, 16, 16, 8, 64, 8, 64}, TransposeB>,
+    tensor_product<tf32_numbers, tensor_extents{16, 32, 16, 8, 64, 4, 128}, TransposeB>,
+    tensor_product<tf32_numbers, tensor_extents{32, 32, 16, 16, 64, 4, 128}, TransposeB>,
+    tensor_product<tf32_numbers, tensor_extents{64, 64, 32, 32, 32, 4, 0}, TransposeB>};
+/// Stages twice as deep, in the same bytes.
+template <bool TransposeB>
+inline constexpr std::array<few_row_product, 5> bf16_products_of_few_rows{
+    tensor_product<bf16_numbers, tensor_extents{16, 16, 16, 8, 128, 8, 64}, TransposeB>,
+    tensor_product<bf16_numbers, tensor_extents{16, 32, 16, 8, 128, 6, 128}, TransposeB>,
+    tensor_product<bf16_numbers, tensor_extents{16, 64, 16, 16, 64, 8, 128}, TransposeB>,
+    tensor_product<bf16_numbers, tensor_extents{32, 32, 16, 16, 128, 4, 128}, TransposeB>,
+    tensor_product<bf16_numbers, tensor_extents{64, 64, 32, 32, 64, 4, 0}, TransposeB>};
 
 /// All that may be tried for a product; they have the same bits. A template, so that a program may
 /// compile the kernels in one unit: products are of floats.
@@ -169,9 +179,8 @@ std::span<few_row_product const> products_of_few_rows(product_precision precisio
     if (p.transpose_a || p.batch > 1 || p.m > most) return {};
     auto const with = [&]<bool TransposeB>() -> std::span<few_row_product const> {
         if (precision == product_precision::float32) return chains_of_few_rows<TransposeB>;
-        if (precision == product_precision::tf32)
-            return tensor_products_of_few_rows<tf32_numbers, TransposeB>;
-        return tensor_products_of_few_rows<bf16_numbers, TransposeB>;
+        if (precision == product_precision::tf32) return tf32_products_of_few_rows<TransposeB>;
+        return bf16_products_of_few_rows<TransposeB>;
     };
     return p.transpose_b ? with.template operator()<true>() : with.template operator()<false>();
 }

@@ -5,8 +5,9 @@
 
 #include <memory>
 #include <utility>
+#include <vector>
 
-#include "grove/backend/cuda/memory.hpp"
+#include "grove/backend/cuda/buffer.hpp"
 
 namespace grove::inline GROVE_ISA {
 
@@ -14,8 +15,10 @@ namespace grove::inline GROVE_ISA {
 /// stream it was captured from, which must outlive it.
 class cuda_graph {
 public:
-    cuda_graph(cudaGraph_t graph, cudaStream_t stream, std::shared_ptr<device_pool> memory)
-        : stream_(stream), memory_(std::move(memory)) {
+    /// `read_rounded` are read in bf16, and made good before each launch.
+    cuda_graph(cudaGraph_t graph, cudaStream_t stream, std::shared_ptr<device_pool> memory,
+               std::vector<std::weak_ptr<detail::device_block>> read_rounded)
+        : stream_(stream), memory_(std::move(memory)), read_rounded_(std::move(read_rounded)) {
         cudaGraphExec_t executable = nullptr;
         auto const status = cudaGraphInstantiate(&executable, graph, 0);
         cudaGraphDestroy(graph);
@@ -24,11 +27,16 @@ public:
     }
 
     /// Queues all of the work.
-    void launch() { detail::check(cudaGraphLaunch(executable_.get(), stream_), "cudaGraphLaunch"); }
+    void launch() {
+        for (auto const& read : read_rounded_)
+            if (auto const block = read.lock()) block->refresh();
+        detail::check(cudaGraphLaunch(executable_.get(), stream_), "cudaGraphLaunch");
+    }
 
 private:
     cudaStream_t stream_;
     std::shared_ptr<device_pool> memory_;
+    std::vector<std::weak_ptr<detail::device_block>> read_rounded_;
     std::shared_ptr<CUgraphExec_st> executable_;
 };
 

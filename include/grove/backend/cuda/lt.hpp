@@ -24,7 +24,8 @@ struct lt_description {
     cublasLtMatmulDescOpaque_t operation;
     cublasLtMatrixLayoutOpaque_t left, right, result;
 
-    static lt_description of(product_shape const& p, product_precision precision) {
+    /// With a result in bf16 where `rounded`.
+    static lt_description of(product_shape const& p, product_precision precision, bool rounded) {
         lt_description y{};
         bool const tf32 = precision == product_precision::tf32;
         check(
@@ -36,7 +37,7 @@ struct lt_description {
         auto const operand = precision == product_precision::bf16 ? CUDA_R_16BF : CUDA_R_32F;
         lay_out(y.left, operand, p.transpose_b ? p.k : p.n, p.transpose_b ? p.n : p.k, p.batch);
         lay_out(y.right, operand, p.transpose_a ? p.m : p.k, p.transpose_a ? p.k : p.m, p.batch);
-        lay_out(y.result, CUDA_R_32F, p.n, p.m, p.batch);
+        lay_out(y.result, rounded ? CUDA_R_16BF : CUDA_R_32F, p.n, p.m, p.batch);
         return y;
     }
 

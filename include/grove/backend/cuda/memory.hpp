@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /// @file
-/// Device memory: a recycling pool, reference-counted buffers, and pinned memory for uploads.
+/// Device memory: a recycling pool, and pinned memory for uploads.
 #pragma once
 
 #include <algorithm>
@@ -27,10 +27,16 @@ class device_pool {
 public:
     static constexpr std::size_t alignment = 512;
 
-    device_pool() = default;
+    explicit device_pool(cudaStream_t stream) : stream_(stream) {}
     device_pool(device_pool const&) = delete;
     device_pool& operator=(device_pool const&) = delete;
     ~device_pool() { free_all(); }
+
+    cudaStream_t stream() const { return stream_; }
+    /// Whether another pool's memory is what is used now: of a graph's work outside of a capture,
+    /// of all else in it. What is queued then for this pool's memory may run never, or again.
+    bool is_aside() const { return is_aside_; }
+    void set_aside(bool aside) { is_aside_ = aside; }
 
     /// Throws device_error where the device has no such block left, even without those in reserve.
     void* acquire(std::size_t bytes) {
@@ -81,46 +87,11 @@ private:
         return (n + step - 1) / step * step;
     }
 
+    cudaStream_t stream_;
+    bool is_aside_ = false;
     mutable std::mutex mutex_;
     std::unordered_map<std::size_t, std::vector<void*>> free_;
     std::uint64_t fresh_ = 0;
-};
-
-/// A contiguous run of `T` in device memory; copies and slices share the memory and keep it alive.
-template <class T>
-class device_buffer {
-public:
-    device_buffer() = default;
-    device_buffer(std::shared_ptr<device_pool> const& pool, index_t size) : size_(size) {
-        if (size == 0) return;
-        std::size_t const bytes = static_cast<std::size_t>(size) * sizeof(T);
-        block_ = std::shared_ptr<void>(pool->acquire(bytes),
-                                       [pool, bytes](void* block) { pool->release(block, bytes); });
-        data_ = static_cast<T*>(block_.get());
-    }
-
-    /// Memory of the device that is not the pool's. `owner` keeps it alive; without one the caller
-    /// does, for as long as copies of this and work on them need it.
-    device_buffer(T* data, index_t size, std::shared_ptr<void> owner = nullptr)
-        : block_(std::move(owner)), data_(data), size_(size) {}
-
-    /// An address on the device; null where there are no elements.
-    T* data() const { return data_; }
-    index_t size() const { return size_; }
-    /// Whether no other buffer shares the memory: who writes to it then changes nothing else.
-    bool is_unshared() const { return block_.use_count() == 1; }
-    /// Elements [offset, offset + size), sharing the memory.
-    device_buffer slice(index_t offset, index_t size) const {
-        device_buffer part = *this;
-        part.data_ += offset;
-        part.size_ = size;
-        return part;
-    }
-
-private:
-    std::shared_ptr<void> block_;
-    T* data_ = nullptr;
-    index_t size_ = 0;
 };
 
 /// Pinned memory that small uploads pass through, so that they wait neither for the device nor for

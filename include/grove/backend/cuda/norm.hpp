@@ -3,7 +3,7 @@
 /// Root-mean-square norms by rows, a warp a row, and their gradients.
 #pragma once
 
-#include "grove/backend/cuda/packet.hpp"
+#include "grove/backend/cuda/numbers.hpp"
 
 namespace grove::inline GROVE_ISA::detail {
 
@@ -19,63 +19,84 @@ struct warp_rows {
     __device__ static int lane() { return static_cast<int>(threadIdx.x) % 32; }
 };
 
-/// y = x · w · r, r = 1 / √(mean x² + ε).
+/// y = x · w · r, r = 1 / √(mean x² + ε); x is what `added` is added to before, where there is
+/// that.
 template <class T>
 struct norm_rows : warp_rows {
-    T const *x, *w;
+    input<T> x, w;
     index_t columns;
     T epsilon;
     bool aligned;
-    T *y, *inverse;
+    output<T> y;
+    T* inverse;
+    input<T> old = {}, added = {};  ///< x = old + added is written first
+    output<T> sum = {};             ///< to where x is
 
     __device__ void operator()(index_t block) const {
         index_t const i = row(block);
         if (i >= rows) return;
-        T const* const from = x + i * columns;
-        T sum = T(0);
+        auto const from = x.from(i * columns);
+        if (added.full != nullptr || added.half != nullptr) add(i * columns);
+        T squares = T(0);
         each_packet<T>(columns, lane(), 32, [&](index_t j) {
-            auto const a = load_packet(from, j, columns, aligned);
-            for (T number : a.at) sum = math::fma(number, number, sum);
+            auto const a = from.load(j, columns, aligned);
+            for (T number : a.at) squares = math::fma(number, number, squares);
         });
-        T const r = T(1) / math::sqrt(warp_sum(sum) / static_cast<T>(columns) + epsilon);
+        T const r = T(1) / math::sqrt(warp_sum(squares) / static_cast<T>(columns) + epsilon);
         if (lane() == 0) inverse[i] = r;
         each_packet<T>(columns, lane(), 32, [&](index_t j) {
-            auto a = load_packet(from, j, columns, aligned);
-            auto const b = load_packet(w, j, columns, aligned);
+            auto a = from.load(j, columns, aligned);
+            auto const b = w.load(j, columns, aligned);
             for (int t = 0; t < packet<T>::size; ++t) a.at[t] = a.at[t] * r * b.at[t];
-            store_packet(a, y + i * columns, j, columns, aligned);
+            y.from(i * columns).store(a, j, columns, aligned);
+        });
+    }
+
+private:
+    __device__ void add(index_t first) const {
+        each_packet<T>(columns, lane(), 32, [&](index_t j) {
+            auto a = old.from(first).load(j, columns, aligned);
+            auto const b = added.from(first).load(j, columns, aligned);
+            for (int t = 0; t < packet<T>::size; ++t) a.at[t] = add_rounded(a.at[t], b.at[t]);
+            sum.from(first).store(a, j, columns, aligned);
         });
     }
 };
 
-/// dx = (g · w − x · r² · mean(g · w · x)) · r.
+/// dx = (g · w − x · r² · mean(g · w · x)) · r, and the gradient of x itself where there is one.
 template <class T>
 struct norm_gradient_rows : warp_rows {
-    T const *g, *x, *w, *inverse;
+    input<T> g, x, w;
+    T const* inverse;
     index_t columns;
     bool aligned;
-    T* dx;
+    output<T> dx;
+    input<T> of_sum = {};  ///< x's own gradient
 
     __device__ void operator()(index_t block) const {
         index_t const i = row(block);
         if (i >= rows) return;
-        T const *const gi = g + i * columns, *const xi = x + i * columns;
+        auto const gi = g.from(i * columns), xi = x.from(i * columns);
         T dot = T(0);
         each_packet<T>(columns, lane(), 32, [&](index_t j) {
-            auto const a = load_packet(gi, j, columns, aligned);
-            auto const b = load_packet(w, j, columns, aligned);
-            auto const c = load_packet(xi, j, columns, aligned);
+            auto const a = gi.load(j, columns, aligned);
+            auto const b = w.load(j, columns, aligned);
+            auto const c = xi.load(j, columns, aligned);
             for (int t = 0; t < packet<T>::size; ++t)
                 dot = math::fma(a.at[t] * b.at[t], c.at[t], dot);
         });
         T const r = inverse[i], pull = warp_sum(dot) * r * r / static_cast<T>(columns);
         each_packet<T>(columns, lane(), 32, [&](index_t j) {
-            auto a = load_packet(gi, j, columns, aligned);
-            auto const b = load_packet(w, j, columns, aligned);
-            auto const c = load_packet(xi, j, columns, aligned);
+            auto a = gi.load(j, columns, aligned);
+            auto const b = w.load(j, columns, aligned);
+            auto const c = xi.load(j, columns, aligned);
             for (int t = 0; t < packet<T>::size; ++t)
                 a.at[t] = (a.at[t] * b.at[t] - c.at[t] * pull) * r;
-            store_packet(a, dx + i * columns, j, columns, aligned);
+            if (of_sum.full != nullptr || of_sum.half != nullptr) {
+                auto const own = of_sum.from(i * columns).load(j, columns, aligned);
+                for (int t = 0; t < packet<T>::size; ++t) a.at[t] = add_rounded(a.at[t], own.at[t]);
+            }
+            dx.from(i * columns).store(a, j, columns, aligned);
         });
     }
 };
@@ -85,7 +106,8 @@ template <class T>
 struct norm_weight_strips {
     static constexpr int threads = 64;
     static constexpr index_t rows_of_strip = 32, length = threads * packet<T>::size;
-    T const *g, *x, *inverse;
+    input<T> g, x;
+    T const* inverse;
     index_t rows, columns;
     bool aligned;
     T* y;
@@ -102,8 +124,8 @@ struct norm_weight_strips {
         packet<T> sum{};
 #pragma unroll 8
         for (index_t i = first; i < (last < rows ? last : rows); ++i) {
-            auto const a = load_packet(g + i * columns, j, columns, aligned);
-            auto const b = load_packet(x + i * columns, j, columns, aligned);
+            auto const a = g.from(i * columns).load(j, columns, aligned);
+            auto const b = x.from(i * columns).load(j, columns, aligned);
             T const r = inverse[i];
             for (int t = 0; t < packet<T>::size; ++t)
                 sum.at[t] = math::fma(a.at[t] * r, b.at[t], sum.at[t]);

@@ -75,6 +75,19 @@ __device__ void start_copy(T* target, T const* from, bool exists) {
                  "l"(from), "r"(exists ? 16 : 0)
                  : "memory");
 }
+/// Writes `Count` numbers to shared memory, of which `exist`, and zeros behind them. A copy that is
+/// started has at least four bytes.
+template <int Count, class T>
+__device__ void copy_numbers(T* target, T const* from, int exist) {
+#pragma unroll 1
+    for (int i = 0; i < Count; ++i)
+        if (i >= exist)
+            target[i] = T(0);
+        else if constexpr (sizeof(T) >= 4)
+            __pipeline_memcpy_async(target + i, from + i, sizeof(T));
+        else
+            target[i] = from[i];
+}
 /// Starts to copy columns [first, first + depth) of `count` rows into a panel of `Rows`; zeros
 /// beyond the `width` columns that there are, and in the other rows.
 template <class Plan, int Rows, class T>
@@ -103,11 +116,7 @@ __device__ void fetch_panel(T* panel, int stride, int count, int first, int widt
         if (aligned)
             start_copy(target, r < count && left > 0 ? from : source.data, r < count && left > 0);
         else
-            for (int i = 0; i < vector; ++i)
-                if (r < count && i < left)
-                    __pipeline_memcpy_async(target + i, from + i, sizeof(T));
-                else
-                    target[i] = T(0);
+            copy_numbers<vector>(target, from, r < count ? left : 0);
     }
 }
 

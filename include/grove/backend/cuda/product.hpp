@@ -11,8 +11,6 @@
 /// A gradient by weights, Aᵀ · B, has no row that comes alone: its order is that of its extents.
 #pragma once
 
-#include <cuda_bf16.h>
-
 #include <algorithm>
 #include <array>
 #include <bit>
@@ -31,25 +29,6 @@
 
 namespace grove::inline GROVE_ISA::detail {
 
-/// The nearest bf16, ties to even, of four numbers.
-struct round_four {
-    float const* x;
-    index_t size;
-    __nv_bfloat16* y;
-    __device__ void operator()(index_t at) const {
-        index_t const first = 4 * at;
-        if (first + 4 <= size && reinterpret_cast<std::uintptr_t>(x) % 16 == 0) {
-            float4 const v = *reinterpret_cast<float4 const*>(x + first);
-            __nv_bfloat162 const pairs[] = {__floats2bfloat162_rn(v.x, v.y),
-                                            __floats2bfloat162_rn(v.z, v.w)};
-            *reinterpret_cast<uint2*>(y + first) = *reinterpret_cast<uint2 const*>(pairs);
-        } else {
-            for (index_t i = first; i < first + 4 && i < size; ++i)
-                y[i] = __float2bfloat16_rn(x[i]);
-        }
-    }
-};
-
 /// Products on one stream, with an algorithm for each class of shapes, found when one first comes.
 class lt_products {
 public:
@@ -67,24 +46,11 @@ public:
 
     product_precision precision() const { return precision_; }
 
-    /// While it lives, products that read these numbers, or some of their rows, round them once.
-    class shared_operand {
-    public:
-        shared_operand(lt_products& products, float const* x, index_t size) : products_(products) {
-            products.shared_ = {x, products.rounded(x, size)};
-        }
-        shared_operand(shared_operand const&) = delete;
-        shared_operand& operator=(shared_operand const&) = delete;
-        ~shared_operand() { products_.shared_ = {}; }
-
-    private:
-        lt_products& products_;
-    };
-
     /// C = op(A) · op(B). False, and nothing done, where neither cuBLASLt, whatever m is, nor our
-    /// own tiles have an algorithm for it. No extent may be 0. Throws device_error where cuBLASLt
-    /// has none for this m alone.
-    bool multiply(product_shape const& p, float const* a, float const* b, float* c) {
+    /// own tiles have an algorithm for it. Operands are in bf16 where the precision is that, else
+    /// in full; no extent may be 0. Throws device_error where cuBLASLt has none for this m alone.
+    bool multiply(product_shape const& p, input<float> const& a, input<float> const& b,
+                  output<float> const& c) {
         if (std::max({p.m, p.n, p.k, p.batch}) > std::numeric_limits<std::int32_t>::max())
             return false;
         call const now = make_call(p, a, b, c);
@@ -99,7 +65,8 @@ public:
                             p.transpose_b,
                             align_a,
                             align_b,
-                            low_bits(p.n)};
+                            low_bits(p.n),
+                            c.half != nullptr};
         auto entry = choices_.find(key);
         if (entry == choices_.end())
             entry = choices_.emplace(key, choose(now, align_a, align_b)).first;
@@ -109,22 +76,22 @@ public:
 private:
     static constexpr std::size_t workspace_bytes = std::size_t{32} << 20;
 
-    /// Extents up to powers of two, transposes, alignments: products alike share an algorithm.
-    using class_key = std::array<index_t, 9>;
+    /// Extents up to powers of two, transposes, alignments, what the result is rounded to: products
+    /// alike share an algorithm.
+    using class_key = std::array<index_t, 10>;
     using algorithm = cublasLtMatmulAlgo_t;
     using choice = std::variant<std::monostate, algorithm, few_row_product>;
     struct call {
         product_shape p;
         lt_description description;
-        float const *a, *b;
-        float* c;
+        input<float> a, b;
+        output<float> c;
     };
     struct timed_choice {
         choice which;
         float time = std::numeric_limits<float>::infinity();
     };
     using candidates = std::array<cublasLtMatmulHeuristicResult_t, 16>;
-    using rounded_buffer = device_buffer<__nv_bfloat16>;
 
     static index_t ceiling(index_t extent) {
         return static_cast<index_t>(std::bit_ceil(static_cast<std::uint64_t>(extent)));
@@ -136,36 +103,30 @@ private:
     }
     /// The power of two that divides it, at most 4: the numbers in the widest access.
     static index_t low_bits(index_t extent) { return std::min<index_t>(4, extent & -extent); }
-    bool rounds() const { return precision_ == product_precision::bf16; }
     /// Bytes to which the rows of a matrix, and all matrices of a batch, are aligned for cuBLASLt;
-    /// at most 16. Rounded operands are new, and aligned as such.
-    std::uint32_t alignment(void const* address, index_t step, index_t size, index_t batch) const {
-        index_t const width = rounds() ? 2 : 4;
-        auto const start = rounds() ? 0 : reinterpret_cast<std::uintptr_t>(address);
+    /// at most 16.
+    static std::uint32_t alignment(input<float> const& x, index_t step, index_t size,
+                                   index_t batch) {
+        bool const half = x.half != nullptr;
+        index_t const width = half ? 2 : 4;
+        auto const start = half ? reinterpret_cast<std::uintptr_t>(x.half)
+                                : reinterpret_cast<std::uintptr_t>(x.full);
         auto const bits =
             static_cast<index_t>(start) | step * width | (batch > 1 ? size * width : 0) | 16;
         return static_cast<std::uint32_t>(bits & -bits);
     }
-    /// An operand in bf16, or nothing where products take floats.
-    rounded_buffer rounded(float const* x, index_t size) const {
-        if (!rounds()) return {};
-        auto y = system_.allocate<__nv_bfloat16>(size);
-        system_.each((size + 3) / 4, round_four{x, size, y.data()});
-        return y;
+    /// What cuBLASLt reads or writes.
+    static void const* address(input<float> const& x) {
+        return x.half != nullptr ? static_cast<void const*>(x.half) : x.full;
     }
-    /// What cuBLASLt reads, and the memory that it lies in where that is new.
-    std::pair<void const*, rounded_buffer> prepared(float const* x, index_t size) const {
-        if (!rounds()) return {x, {}};
-        auto const& [first, shared] = shared_;
-        if (first != nullptr && x >= first && x + size <= first + shared.size())
-            return {shared.data() + (x - first), {}};
-        auto y = rounded(x, size);
-        return {y.data(), y};
+    static void* address(output<float> const& x) {
+        return x.half != nullptr ? static_cast<void*>(x.half) : x.full;
     }
-    call make_call(product_shape const& p, float const* a, float const* b, float* c) const {
-        return {p, lt_description::of(p, precision_), a, b, c};
+    call make_call(product_shape const& p, input<float> const& a, input<float> const& b,
+                   output<float> const& c) const {
+        return {p, lt_description::of(p, precision_, c.half != nullptr), a, b, c};
     }
-    call make_call(product_probe const& probe, float* c) const {
+    call make_call(product_probe const& probe, output<float> const& c) const {
         return make_call(probe.shape(), probe.a(), probe.b(), c);
     }
 
@@ -178,16 +139,13 @@ private:
     bool launch(call const& now, algorithm const& theirs) const {
         float const one = 1, zero = 0;
         auto const& [operation, left, right, result] = now.description;
-        auto const& p = now.p;
-        auto const a = prepared(now.a, p.batch * p.m * p.k);
-        auto const b = prepared(now.b, p.batch * p.k * p.n);
         auto const status =
             cublasLtMatmul(handle_, const_cast<cublasLtMatmulDescOpaque_t*>(&operation), &one,
-                           b.first, const_cast<cublasLtMatrixLayoutOpaque_t*>(&left), a.first,
-                           const_cast<cublasLtMatrixLayoutOpaque_t*>(&right), &zero, now.c,
-                           const_cast<cublasLtMatrixLayoutOpaque_t*>(&result), now.c,
-                           const_cast<cublasLtMatrixLayoutOpaque_t*>(&result), &theirs,
-                           workspace_.data(), workspace_bytes, stream_);
+                           address(now.b), const_cast<cublasLtMatrixLayoutOpaque_t*>(&left),
+                           address(now.a), const_cast<cublasLtMatrixLayoutOpaque_t*>(&right), &zero,
+                           address(now.c), const_cast<cublasLtMatrixLayoutOpaque_t*>(&result),
+                           address(now.c), const_cast<cublasLtMatrixLayoutOpaque_t*>(&result),
+                           &theirs, workspace_.data(), workspace_bytes, stream_);
         // An algorithm of this class may still not fit this member of it.
         if (status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE)
             return false;
@@ -198,11 +156,11 @@ private:
     /// In exact mode the fastest algorithm with the bits of the order; in fast mode the
     /// heuristic's first.
     choice choose(call const& now, std::uint32_t align_a, std::uint32_t align_b) const {
-        product_probe probe(system_, now.p);
+        product_probe probe(system_, now.p, now.a.half != nullptr, now.c.half != nullptr);
         std::optional<algorithm> order;
         if (exact_ && precision_ == product_precision::float32) probe.expect_chain();
         if (exact_ && precision_ != product_precision::float32) {
-            order = tensor_core_order(now.p, align_a, align_b);
+            order = tensor_core_order(now, align_a, align_b);
             if (!order) return {};
             if (!launch(make_call(probe, probe.expected()), *order)) return only(now, *order);
         }
@@ -221,7 +179,8 @@ private:
         for (like.n = now.p.n; like.n <= std::max<index_t>(now.p.n, 64); like.n *= 2)
             for (like.m = now.p.m; like.m <= std::max<index_t>(now.p.m, 1024); like.m *= 2) {
                 candidates found{};
-                auto const count = offered(like, align_a, align_b, found);
+                auto const count =
+                    offered(make_call(like, now.a, now.b, now.c), align_a, align_b, found);
                 timed_choice best;
                 for (auto const& candidate : std::span(found).first(count)) {
                     if (!is_valid(now, candidate.algo)) continue;
@@ -248,17 +207,17 @@ private:
     }
     /// The first tiled algorithm that is offered for 1024 rows, and runs for one as well; for a
     /// gradient by weights, the first for its class of inner extents.
-    std::optional<algorithm> tensor_core_order(product_shape const& p, std::uint32_t align_a,
+    std::optional<algorithm> tensor_core_order(call const& now, std::uint32_t align_a,
                                                std::uint32_t align_b) const {
-        product_shape many = p, least = p;
-        if (p.transpose_a)
-            many.k = least.k = ceiling(p.k);
+        call many = now, least = now;
+        if (now.p.transpose_a)
+            many.p.k = least.p.k = ceiling(now.p.k);
         else
-            many.m = 1024, least.m = 1;
+            many.p.m = 1024, least.p.m = 1;
         candidates found{};
         auto const count = offered(many, align_a, align_b, found);
-        auto const runs = [&](product_shape const& like, algorithm const& theirs) {
-            return is_valid(make_call(like, nullptr, nullptr, nullptr), theirs);
+        auto const runs = [&](call const& like, algorithm const& theirs) {
+            return is_valid(make_call(like.p, like.a, like.b, like.c), theirs);
         };
         for (auto const& candidate : std::span(found).first(count))
             if (is_tiled(candidate.algo) && runs(many, candidate.algo) &&
@@ -266,7 +225,7 @@ private:
                 return candidate.algo;
         return {};
     }
-    std::size_t offered(product_shape const& p, std::uint32_t align_a, std::uint32_t align_b,
+    std::size_t offered(call const& now, std::uint32_t align_a, std::uint32_t align_b,
                         candidates& found) const {
         cublasLtMatmulPreferenceOpaque_t preference;
         auto prefer = [&](cublasLtMatmulPreferenceAttributes_t which, auto value) {
@@ -280,7 +239,7 @@ private:
         prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, std::uint64_t{workspace_bytes});
         prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, align_b);
         prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, align_a);
-        auto like = lt_description::of(p, precision_);
+        auto like = lt_description::of(now.p, precision_, now.c.half != nullptr);
         int count = 0;
         auto const status = cublasLtMatmulAlgoGetHeuristic(
             handle_, &like.operation, &like.left, &like.right, &like.result, &like.result,
@@ -332,7 +291,6 @@ private:
     cublasLtHandle_t handle_ = nullptr;
     std::array<cudaEvent_t, 2> events_{};
     std::map<class_key, choice> choices_;
-    std::pair<float const*, rounded_buffer> shared_{};  // what a shared_operand holds
 };
 
 }  // namespace grove::inline GROVE_ISA::detail

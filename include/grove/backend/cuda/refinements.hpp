@@ -4,6 +4,7 @@
 /// each computes. None waits for the device but `norm`; a row's bits depend on that row alone.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <span>
 #include <utility>
@@ -33,10 +34,10 @@ public:
     template <class T>
     std::array<buffer<T>, 2> rms_norm(buffer<T> const& x, buffer<T> const& w, index_t rows,
                                       index_t columns, T epsilon) {
-        auto y = allocate<T>(rows * columns), inverse = allocate<T>(rows);
-        bool const aligned = detail::rows_are_aligned(columns, {x.data(), w.data()});
-        detail::norm_rows<T> const norm{{rows},  x.data(), w.data(), columns,
-                                        epsilon, aligned,  y.data(), inverse.data()};
+        auto y = activations<T>(rows * columns), inverse = allocate<T>(rows);
+        bool const aligned = detail::all_rows_aligned(columns, x.input(), w.input());
+        detail::norm_rows<T> const norm{{rows},  x.input(), w.input(),  columns,
+                                        epsilon, aligned,   y.output(), inverse.data()};
         system().each_block(norm.blocks(), norm);
         return {y, inverse};
     }
@@ -44,39 +45,53 @@ public:
     std::array<buffer<T>, 2> rms_norm_backward(buffer<T> const& g, buffer<T> const& x,
                                                buffer<T> const& w, buffer<T> const& inverse,
                                                index_t rows, index_t columns) {
-        auto dx = allocate<T>(rows * columns), dw = allocate<T>(columns);
-        bool const aligned = detail::rows_are_aligned(columns, {g.data(), x.data(), w.data()});
-        detail::norm_gradient_rows<T> const norm{{rows},         g.data(), x.data(), w.data(),
-                                                 inverse.data(), columns,  aligned,  dx.data()};
+        return norm_backward({}, g, x, w, inverse, rows, columns);
+    }
+    template <class T>
+    std::array<buffer<T>, 3> add_rms_norm(buffer<T> const& x, buffer<T> const& y,
+                                          buffer<T> const& w, index_t rows, index_t columns,
+                                          T epsilon) {
+        bool const rounds = x.is_rounded() && y.is_rounded();
+        auto sum = rounds ? rounded<T>(rows * columns) : allocate<T>(rows * columns);
+        auto normed = activations<T>(rows * columns), inverse = allocate<T>(rows);
+        auto const written = sum.output();
+        bool const aligned =
+            detail::all_rows_aligned(columns, x.input(), y.input(), w.input(), written);
+        detail::norm_rows<T> const norm{{rows},          {written.full, written.half},
+                                        w.input(),       columns,
+                                        epsilon,         aligned,
+                                        normed.output(), inverse.data(),
+                                        x.input(),       y.input(),
+                                        written};
         system().each_block(norm.blocks(), norm);
-        index_t const count = detail::norm_weight_strips<T>::strips(rows);
-        auto const partial = allocate<T>(count * columns);
-        detail::norm_weight_strips<T> const strips{g.data(), x.data(), inverse.data(), rows,
-                                                   columns,  aligned,  partial.data()};
-        system().each_block(strips.blocks(), strips);
-        detail::strip_sums<T> const sums{partial.data(), count, columns, dw.data()};
-        system().each_block(sums.blocks(), sums);
-        return {dx, dw};
+        return {sum, normed, inverse};
+    }
+    template <class T>
+    std::array<buffer<T>, 2> add_rms_norm_backward(buffer<T> const& g_sum, buffer<T> const& g,
+                                                   buffer<T> const& sum, buffer<T> const& w,
+                                                   buffer<T> const& inverse, index_t rows,
+                                                   index_t columns) {
+        return norm_backward(g_sum, g, sum, w, inverse, rows, columns);
     }
 
     template <class T>
     buffer<T> swiglu(buffer<T> const& x, index_t rows, index_t columns) {
-        auto y = allocate<T>(rows * columns);
+        auto y = activations<T>(rows * columns);
         detail::swiglu_runs<T> const runs{
-            {rows, columns}, x.data(), detail::rows_are_aligned(columns, {x.data()}), y.data()};
+            {rows, columns}, x.input(), x.input().rows_are_aligned(columns), y.output()};
         system().each_block(runs.blocks(), runs);
         return y;
     }
     template <class T>
     buffer<T> swiglu_backward(buffer<T> const& g, buffer<T> const& x, index_t rows,
                               index_t columns) {
-        auto dx = allocate<T>(2 * rows * columns);
+        auto dx = activations<T>(2 * rows * columns);
         detail::swiglu_gradient_runs<T> const runs{
             {rows, columns},
-            g.data(),
-            x.data(),
-            detail::rows_are_aligned(columns, {g.data(), x.data()}),
-            dx.data()};
+            g.input(),
+            x.input(),
+            detail::all_rows_aligned(columns, g.input(), x.input()),
+            dx.output()};
         system().each_block(runs.blocks(), runs);
         return dx;
     }
@@ -84,13 +99,13 @@ public:
     template <class T>
     buffer<T> rope(buffer<T> const& x, buffer<T> const& table, indices const& positions,
                    index_t heads, index_t dim, rope_pairs pairs, bool inverse) {
-        auto y = allocate<T>(x.size());
+        auto y = activations<T>(x.size());
         system().each_block(
             positions.size(),
-            detail::rope_rows<T>{x.data(), table.data(), positions.data(), table.size() / dim,
+            detail::rope_rows<T>{x.input(), table.numbers(), positions.data(), table.size() / dim,
                                  static_cast<int>(heads), static_cast<int>(dim),
                                  pairs == rope_pairs::halves, inverse ? T(-1) : T(1),
-                                 system().faults("rope"), y.data()});
+                                 system().faults("rope"), y.output()});
         return y;
     }
 
@@ -98,10 +113,14 @@ public:
     template <class T>
     buffer<T> join(std::vector<buffer<T>> const& parts, std::vector<strided_view> const& views,
                    index_t size) {
-        auto y = allocate<T>(size);
+        bool const rounded =
+            std::ranges::all_of(parts, [](auto const& x) { return x.is_rounded(); });
+        auto y = rounded ? activations<T>(size) : allocate<T>(size);
         std::vector<detail::strided_copy> copies;
-        for (std::size_t i = 0; i < parts.size(); ++i)
-            copies.push_back(detail::strided_copy::place(parts[i].data(), views[i], y.data()));
+        for (std::size_t i = 0; i < parts.size(); ++i) {
+            auto const x = rounded ? parts[i].input() : detail::input<T>{parts[i].numbers()};
+            copies.push_back(detail::strided_copy::place(x, views[i], y.output()));
+        }
         detail::queue_copies(system(), copies);
         return y;
     }
@@ -113,9 +132,21 @@ public:
                                        indices const& key_counts) {
         auto const e =
             extents("attention", shape, q.size(), k.size(), offsets, key_first, key_counts);
-        auto out = allocate<T>(e.tokens * e.output_columns), sums = allocate<T>(e.tokens * e.heads);
-        detail::launch_attention(system(), precision_, e, shape.score_factor<T>(), q.data(),
-                                 k.data(), v.data(), out.data(), sums.data());
+        auto out = activations<T>(e.tokens * e.output_columns),
+             sums = allocate<T>(e.tokens * e.heads);
+        if constexpr (std::is_same_v<T, float>) {
+            if (out.is_rounded()) {
+                auto const rounded_q = system().rounded(q), rounded_k = system().rounded(k),
+                           rounded_v = system().rounded(v);
+                if (detail::launch_rounded_attention(system(), e, shape.score_factor<T>(),
+                                                     rounded_q.data, rounded_k.data, rounded_v.data,
+                                                     out.output().half, sums.data()))
+                    return {out, sums};
+                out = allocate<T>(out.size());
+            }
+        }
+        detail::launch_attention(system(), unrounded(), e, shape.score_factor<T>(), q.numbers(),
+                                 k.numbers(), v.numbers(), out.data(), sums.data());
         return {out, sums};
     }
     template <class T>
@@ -127,39 +158,44 @@ public:
                                                 indices const& key_counts) {
         auto const e = extents("attention_backward", shape, q.size(), k.size(), offsets, key_first,
                                key_counts);
-        auto dq = allocate<T>(q.size()), dk = zeros<T>(k.size()), dv = zeros<T>(v.size());
         auto const mean = allocate<T>(log_normalizer.size());
-        detail::row_dots<T> const dots{g.data(), out.data(), mean.size(), e.width, mean.data()};
+        detail::row_dots<T> const dots{g.input(), out.input(), mean.size(), e.width, mean.data()};
         system().each_block(dots.blocks(), dots);
+        if constexpr (std::is_same_v<T, float>) {
+            if (precision_ == product_precision::bf16 && !detail::heads_are_wide(e))
+                return rounded_attention_backward(e, shape.score_factor<T>(), {g, q, k, v},
+                                                  log_normalizer, mean);
+        }
+        std::array y{allocate<T>(q.size()), zeros<T>(k.size()), zeros<T>(v.size())};
         detail::launch_attention_backward(
-            system(), precision_, e, shape.score_factor<T>(),
-            detail::attention_operands<T>{g.data(), q.data(), k.data(), v.data(),
-                                          log_normalizer.data(), mean.data(), dq.data(), dk.data(),
-                                          dv.data()});
-        return {dq, dk, dv};
+            system(), unrounded(), e, shape.score_factor<T>(),
+            detail::attention_operands<T>{g.numbers(), q.numbers(), k.numbers(), v.numbers(),
+                                          log_normalizer.numbers(), mean.numbers(), y[0].data(),
+                                          y[1].data(), y[2].data()});
+        return y;
     }
 
     template <class T>
     buffer<T> spread_rows(buffer<T> const& x, index_t columns, indices const& places, index_t top) {
-        auto y = allocate<T>(places.size() * columns);
+        auto y = alike(x, places.size() * columns);
         detail::spread_runs<T> const runs{{places.size(), columns},
-                                          x.data(),
+                                          x.input(),
                                           choice_places("spread_rows", places, top),
-                                          detail::rows_are_aligned(columns, {x.data()}),
-                                          y.data()};
+                                          x.input().rows_are_aligned(columns),
+                                          y.output()};
         system().each_block(runs.blocks(), runs);
         return y;
     }
     template <class T>
     buffer<T> combine_rows(buffer<T> const& y, buffer<T> const& weights, index_t columns,
                            indices const& places, index_t top) {
-        auto out = allocate<T>(places.size() / top * columns);
+        auto out = alike(y, places.size() / top * columns);
         detail::combine_runs<T> const runs{{places.size() / top, columns},
-                                           y.data(),
-                                           weights.size() > 0 ? weights.data() : nullptr,
+                                           y.input(),
+                                           weights.numbers(),
                                            choice_places("combine_rows", places, top),
-                                           detail::rows_are_aligned(columns, {y.data()}),
-                                           out.data()};
+                                           y.input().rows_are_aligned(columns),
+                                           out.output()};
         system().each_block(runs.blocks(), runs);
         return out;
     }
@@ -167,16 +203,16 @@ public:
     std::array<buffer<T>, 2> combine_rows_backward(buffer<T> const& g, buffer<T> const& y,
                                                    buffer<T> const& weights, index_t columns,
                                                    indices const& places, index_t top) {
-        auto dy = allocate<T>(y.size()), dweights = allocate<T>(weights.size());
+        auto dy = alike(y, y.size()), dweights = allocate<T>(weights.size());
         detail::combine_gradient_rows<T> const rows{
             places.size(),
             columns,
-            g.data(),
-            y.data(),
-            weights.data(),
+            g.input(),
+            y.input(),
+            weights.numbers(),
             choice_places("combine_rows_backward", places, top),
-            detail::rows_are_aligned(columns, {g.data(), y.data()}),
-            dy.data(),
+            detail::all_rows_aligned(columns, g.input(), y.input()),
+            dy.output(),
             dweights.data()};
         system().each_block(rows.blocks(), rows);
         return {dy, dweights};
@@ -190,13 +226,13 @@ public:
         auto log_probability = allocate<T>(rows), entropy = allocate<T>(rows),
              log_normalizer = allocate<T>(rows);
         auto const launch = [&]<int Threads>() {
-            system().each_block(rows,
-                                detail::statistics_rows<T, Threads>{
-                                    logits.data(), vocabulary, targets.data(), inverse_temperature,
-                                    kept_sets(kept_offsets, kept, vocabulary),
-                                    detail::rows_are_aligned(vocabulary, {logits.data()}),
-                                    system().faults("token_statistics"), log_probability.data(),
-                                    entropy.data(), log_normalizer.data()});
+            system().each_block(
+                rows, detail::statistics_rows<T, Threads>{
+                          logits.numbers(), vocabulary, targets.data(), inverse_temperature,
+                          kept_sets(kept_offsets, kept, vocabulary),
+                          detail::rows_are_aligned(vocabulary, {logits.numbers()}),
+                          system().faults("token_statistics"), log_probability.data(),
+                          entropy.data(), log_normalizer.data()});
         };
         constexpr index_t narrow = 2048;
         if (vocabulary <= narrow)
@@ -212,18 +248,19 @@ public:
                                         buffer<T> const& log_normalizer, buffer<T> const& entropy,
                                         buffer<T> const& g_log_probability,
                                         buffer<T> const& g_entropy) {
-        auto dx = allocate<T>(logits.size());
+        auto dx = activations<T>(logits.size());
         system().each_block(
             targets.size(),
             detail::statistics_gradient_rows<T>{
-                logits.data(), vocabulary, targets.data(), inverse_temperature,
+                logits.numbers(), vocabulary, targets.data(), inverse_temperature,
                 kept_sets(kept_offsets, kept, vocabulary),
-                detail::rows_are_aligned(vocabulary, {logits.data()}), log_normalizer.data(),
-                entropy.data(), g_log_probability.data(), g_entropy.data(), dx.data()});
+                detail::rows_are_aligned(vocabulary, {logits.numbers()}), log_normalizer.numbers(),
+                entropy.numbers(), g_log_probability.numbers(), g_entropy.numbers(), dx.output()});
         return dx;
     }
 
-    /// One launch. A buffer that nobody else holds is written in place.
+    /// One launch. A buffer that nobody else holds is written in place; a weight's copy in bf16 is
+    /// written with it.
     template <class T, class Law>
     void update(std::vector<parameter_update<device_buffer<T>, Law>> const& all) {
         std::vector<detail::update_slot<T, Law>> slots;
@@ -238,10 +275,12 @@ public:
         };
         for (auto const& u : all) {
             auto &w = *u.weight, &m = *u.first_moment, &v = *u.second_moment;
+            bool const has_half = w.size() > 0 && w.has_half();
             detail::update_slot<T, Law> slot{{runs, w.size()}, u.law};
-            slot.g = u.gradient.data();
-            slot.w = w.data(), slot.m = m.data(), slot.v = v.data();
+            slot.g = u.gradient.numbers();
+            slot.w = w.numbers(), slot.m = m.numbers(), slot.v = v.numbers();
             slot.next_w = writable(w), slot.next_m = writable(m), slot.next_v = writable(v);
+            if (has_half) slot.next_half = w.writes_both();
             runs += detail::runs_of(w.size());
             slots.push_back(slot);
         }
@@ -254,7 +293,7 @@ public:
         std::vector<detail::square_slot<T>> slots;
         index_t runs = 0;
         for (auto const& x : all) {
-            slots.push_back({{runs, x.size()}, x.data()});
+            slots.push_back({{runs, x.size()}, x.numbers()});
             runs += detail::runs_of(x.size());
         }
         auto const table = system().upload(std::span<detail::square_slot<T> const>(slots));
@@ -266,17 +305,92 @@ public:
         return y;
     }
 
+    /// Models has_activation_storage.
+    template <class T>
+    buffer<T> as_activations(buffer<T> const& x) {
+        if constexpr (std::is_same_v<T, float>) {
+            if (precision_ == product_precision::bf16 && !x.is_rounded()) {
+                auto const y = rounded<T>(x.size());
+                detail::convert(x.input(), y.output(), x.size(), system().stream());
+                return y;
+            }
+        }
+        return x;
+    }
+
 protected:
+    product_precision precision() const { return precision_; }
+    /// For results that are kept rounded where operands of products are.
+    template <class T>
+    buffer<T> activations(index_t size) {
+        return precision_ == product_precision::bf16 ? rounded<T>(size) : allocate<T>(size);
+    }
+    /// For results that are kept as x is.
+    template <class T>
+    buffer<T> alike(buffer<T> const& x, index_t size) {
+        return x.is_rounded() ? rounded<T>(size) : allocate<T>(size);
+    }
+    template <class T>
+    buffer<T> rounded(index_t size) {
+        if constexpr (std::is_same_v<T, float>)
+            return system().allocate_rounded(size);
+        else
+            return allocate<T>(size);
+    }
     template <class T>
     buffer<T> zeros(index_t size) {
-        auto y = allocate<T>(size);
-        detail::check(cudaMemsetAsync(y.data(), 0, static_cast<std::size_t>(size) * sizeof(T),
-                                      system().stream()),
-                      "cudaMemsetAsync");
-        return y;
+        return cleared(allocate<T>(size));
+    }
+    template <class T>
+    buffer<T> cleared(buffer<T> const& x) {
+        auto const y = x.output();
+        auto const bytes = static_cast<std::size_t>(x.size()) *
+                           (y.half != nullptr ? sizeof(detail::bf16) : sizeof(T));
+        void* const memory = y.half != nullptr ? static_cast<void*>(y.half) : y.full;
+        detail::check(cudaMemsetAsync(memory, 0, bytes, system().stream()), "cudaMemsetAsync");
+        return x;
     }
 
 private:
+    /// {dx, dw}; `of_x`, which may be empty, is x's own gradient.
+    template <class T>
+    std::array<buffer<T>, 2> norm_backward(buffer<T> const& of_x, buffer<T> const& g,
+                                           buffer<T> const& x, buffer<T> const& w,
+                                           buffer<T> const& inverse, index_t rows,
+                                           index_t columns) {
+        auto dx = alike(x, rows * columns), dw = allocate<T>(columns);
+        bool const aligned =
+            detail::all_rows_aligned(columns, g.input(), x.input(), w.input(), of_x.input());
+        detail::norm_gradient_rows<T> const norm{{rows},    g.input(),         x.input(),
+                                                 w.input(), inverse.numbers(), columns,
+                                                 aligned,   dx.output(),       of_x.input()};
+        system().each_block(norm.blocks(), norm);
+        index_t const count = detail::norm_weight_strips<T>::strips(rows);
+        auto const partial = allocate<T>(count * columns);
+        detail::norm_weight_strips<T> const strips{g.input(), x.input(), inverse.numbers(), rows,
+                                                   columns,   aligned,   partial.data()};
+        system().each_block(strips.blocks(), strips);
+        detail::strip_sums<T> const sums{partial.numbers(), count, columns, dw.data()};
+        system().each_block(sums.blocks(), sums);
+        return {dx, dw};
+    }
+    /// For attention that does not take bf16.
+    product_precision unrounded() const {
+        return precision_ == product_precision::bf16 ? product_precision::float32 : precision_;
+    }
+    std::array<buffer<float>, 3> rounded_attention_backward(
+        detail::attention_extents const& e, float scale, std::array<buffer<float>, 4> const& gqkv,
+        buffer<float> const& log_normalizer, buffer<float> const& mean) {
+        std::array<detail::rounded_numbers, 4> x;
+        for (std::size_t i = 0; i < 4; ++i) x[i] = system().rounded(gqkv[i]);
+        std::array const y{rounded<float>(gqkv[1].size()), cleared(rounded<float>(gqkv[2].size())),
+                           cleared(rounded<float>(gqkv[3].size()))};
+        detail::launch_rounded_attention_backward(
+            system(), e, scale,
+            {x[0].data, x[1].data, x[2].data, x[3].data, log_normalizer.numbers(), mean.numbers(),
+             y[0].output().half, y[1].output().half, y[2].output().half});
+        return y;
+    }
     detail::choice_places choice_places(char const* operation, indices const& places,
                                         index_t top) const {
         return {{places.data(), places.size()}, system().faults(operation), top};

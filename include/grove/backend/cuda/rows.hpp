@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "grove/backend/cuda/fault.hpp"
+#include "grove/backend/cuda/numbers.hpp"
 #include "grove/backend/thrust/element.hpp"
 
 namespace grove::inline GROVE_ISA::detail {
@@ -77,33 +78,33 @@ struct check_index {
 /// Element of y[i] = x[index[i]]; 0 where there is no such row.
 template <class T>
 struct gather_element {
-    T const* x;
+    input<T> x;
     index_t columns;
     index_fault fault;
     fault_report report;
-    T* y;
+    output<T> y;
     __device__ void operator()(index_t at) const {
         index_t const i = at / columns, j = at % columns;
         if (fault(i)) {
             if (j == 0) report.index(fault.index[i], fault.limit, i);
-            y[at] = T(0);
+            y.set(at, T(0));
         } else {
-            y[at] = x[fault.index[i] * columns + j];
+            y.set(at, x[fault.index[i] * columns + j]);
         }
     }
 };
 /// Element of y[index[i]] = x[i].
 template <class T>
 struct write_element {
-    T const* x;
+    input<T> x;
     index_t columns;
     index_fault fault;
     fault_report report;
-    T* y;
+    output<T> y;
     __device__ void operator()(index_t at) const {
         index_t const i = at / columns, j = at % columns;
         if (!fault(i))
-            y[fault.index[i] * columns + j] = x[at];
+            y.set(fault.index[i] * columns + j, x[at]);
         else if (j == 0)
             report.index(fault.index[i], fault.limit, i);
     }
@@ -111,14 +112,14 @@ struct write_element {
 /// Element of the segment's row, for each row that its offsets give it.
 template <class T>
 struct repeat_element {
-    T const* x;
+    input<T> x;
     index_t columns;
     std::int32_t const* offsets;
     index_t segments;
-    T* y;
+    output<T> y;
     __device__ void operator()(index_t at) const {
         index_t const s = count_below(offsets + 1, segments, at / columns, true);
-        y[at] = s < segments ? x[s * columns + at % columns] : T(0);
+        y.set(at, s < segments ? x[s * columns + at % columns] : T(0));
     }
 };
 /// Where the keys of each segment start among the ascending ones.
@@ -138,7 +139,7 @@ inline constexpr int sum_chains = 32;
 /// Sums of rows order[p] (or p) over p in [offsets[s], offsets[s + 1]).
 template <class T>
 struct row_sums {
-    T const* x;
+    input<T> x;
     index_t columns, rows;
     std::int32_t const *offsets, *order;
     T* y;
@@ -189,14 +190,14 @@ template <class T, int Threads>
 struct reduced_runs {
     static constexpr int threads = Threads;
     reduction how;
-    T const* x;
+    input<T> x;
     index_t columns, length, runs;
     T* y;
 
     __device__ T join(T a, T b) const { return how == reduction::sum ? a + b : math::max(a, b); }
     __device__ void operator()(index_t block) const {
         index_t const first = block % runs * length, last = first + length;
-        T const* const row = x + block / runs * columns;
+        auto const row = x.from(block / runs * columns);
         T result = how == reduction::sum ? T(0) : -std::numeric_limits<T>::infinity();
         for (index_t j = first + threadIdx.x; j < last && j < columns; j += Threads)
             result = join(result, row[j]);

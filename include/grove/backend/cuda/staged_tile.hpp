@@ -8,7 +8,9 @@
 #include <cuda_pipeline.h>
 
 #include <cstdint>
+#include <type_traits>
 
+#include "grove/backend/cuda/numbers.hpp"
 #include "grove/backend/cuda/panel.hpp"
 #include "grove/core/shape.hpp"
 
@@ -16,44 +18,65 @@ namespace grove::inline GROVE_ISA::detail {
 
 /// Rows of A or columns of B from a tile's first on; `extent` of them are left. Its lines in memory
 /// are `step` apart: a line runs along the inner index or across it, as the tile's stage says.
+template <class T>
 struct tile_operand {
-    float const* data;
+    T const* data;
     index_t step, extent;
 };
-/// Where a tile's sums go: `rows` and `columns` are left from its first on.
+/// Where a tile's sums go: from element `first` of a result, lines `step` apart; `rows` and
+/// `columns` are left.
 struct tile_result {
-    float* data;
-    index_t step, rows, columns;
+    output<float> data;
+    index_t first, step, rows, columns;
 };
 
 /// `Extent` rows or columns by `Depth` of the inner index in shared memory, line by line; `Pad`
 /// numbers behind each put the next into other banks.
-template <int Extent, int Depth, bool Along, int Pad>
+template <class T, int Extent, int Depth, bool Along, int Pad>
 struct operand_stage {
+    using element = T;
     static constexpr bool along = Along;  ///< lines run along the inner index
     static constexpr int extent = Extent, depth = Depth;
     static constexpr int lines = Along ? Extent : Depth, length = Along ? Depth : Extent;
     static constexpr int stride = length + Pad, size = lines * stride;
 };
 
-/// Starts a copy of one number to shared memory, or writes 0.
-__device__ inline void start_copy_of_one(float* target, float const* from, bool exists) {
-    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(
-                     static_cast<unsigned>(__cvta_generic_to_shared(target))),
-                 "l"(from), "r"(exists ? 4 : 0)
-                 : "memory");
+/// The address that is set where products take operands of T.
+template <class T>
+T const* numbers_of(input<float> const& x) {
+    if constexpr (std::is_same_v<T, bf16>)
+        return x.half;
+    else
+        return x.full;
+}
+
+/// The next `count` numbers of a packet in shared memory, from any address, and zeros behind them;
+/// floats are on their way on return.
+__device__ inline void copy_part(float* target, float const* from, int count) {
+#pragma unroll
+    for (int i = 0; i < packet<float>::size; ++i)
+        asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(
+                         static_cast<unsigned>(__cvta_generic_to_shared(target + i))),
+                     "l"(from + i), "r"(i < count ? 4 : 0)
+                     : "memory");
+}
+/// The same of numbers that are too short to be on their way one by one.
+__device__ inline void copy_part(bf16* target, bf16 const* from, int count) {
+    *reinterpret_cast<packet<bf16>*>(target) =
+        load_packet(from, 0, count, false, __float2bfloat16_rn(0));
 }
 
 /// Fills one stage after another of an operand, zeros beyond its end: each of the last `Copiers`
 /// threads of a block the same place of every line that it takes.
 template <class Stage, int Threads, int Copiers>
 class operand_loader {
-    static constexpr int vector = 4, packets = Stage::length / vector;
+    using T = typename Stage::element;
+    static constexpr int vector = packet<T>::size, packets = Stage::length / vector;
     static constexpr int together = Copiers / packets;  // lines
     static_assert(Copiers % packets == 0 && Stage::lines % together == 0);
 
 public:
-    __device__ operand_loader(tile_operand const& source, int inner)
+    __device__ operand_loader(tile_operand<T> const& source, int inner)
         : step_(static_cast<int>(source.step)),
           extent_(static_cast<int>(source.extent < Stage::extent ? source.extent : Stage::extent)),
           left_(inner),
@@ -61,11 +84,11 @@ public:
                    (step_ | (Stage::along ? inner : extent_)) % vector == 0),
           from_(source.data + index_t{line()} * step_ + at()) {}
 
-    /// Starts to copy the next `depth` of the inner index.
-    __device__ void start(float* stage) {
+    /// Starts to copy the next `depth` of the inner index; unaligned bf16 are there on return.
+    __device__ void start(T* stage) {
         int const lines = Stage::along ? extent_ : left_, length = Stage::along ? left_ : extent_;
-        float* target = stage + line() * Stage::stride + at();
-        float const* from = from_;
+        T* target = stage + line() * Stage::stride + at();
+        T const* from = from_;
         if (aligned_) {
 #pragma unroll
             for (int first = 0; first < Stage::lines; first += together) {
@@ -76,10 +99,7 @@ public:
         } else {
 #pragma unroll 1
             for (int first = 0; first < Stage::lines; first += together) {
-#pragma unroll
-                for (int i = 0; i < vector; ++i)
-                    start_copy_of_one(target + i, from + i,
-                                      first + line() < lines && at() + i < length);
+                copy_part(target, from, first + line() < lines ? length - at() : 0);
                 target += together * Stage::stride;
                 from += index_t{together} * step_;
             }
@@ -95,20 +115,20 @@ private:
 
     int step_, extent_, left_;
     bool aligned_;
-    float const* from_;
+    T const* from_;
 };
 
 /// One tile of a product, by a block of Plan::threads with stage_bytes of dynamic shared memory.
 /// The first Plan::summers threads add, the inner index in ascending order; the last
 /// Plan::copiers fill the stages. A thread may do both.
-template <class Plan>
-__device__ void multiply_tile(tile_operand const& left, tile_operand const& right, int inner,
+template <class Plan, class T>
+__device__ void multiply_tile(tile_operand<T> const& left, tile_operand<T> const& right, int inner,
                               tile_result const& result) {
     using left_stage = typename Plan::left_stage;
     using right_stage = typename Plan::right_stage;
     constexpr int threads = Plan::threads, copiers = Plan::copiers;
     constexpr int size = left_stage::size + right_stage::size;
-    float* const memory = dynamic_memory<float>();
+    T* const memory = dynamic_memory<T>();
     operand_loader<left_stage, threads, copiers> left_loader(left, inner);
     operand_loader<right_stage, threads, copiers> right_loader(right, inner);
     int const steps = (inner + Plan::depth - 1) / Plan::depth;
@@ -116,7 +136,7 @@ __device__ void multiply_tile(tile_operand const& left, tile_operand const& righ
     bool const adds = Plan::summers == threads || threadIdx.x < Plan::summers;
     auto const start = [&](int step) {
         if (copies && step < steps) {
-            float* const stage = memory + step % Plan::stages * size;
+            T* const stage = memory + step % Plan::stages * size;
             left_loader.start(stage);
             right_loader.start(stage + left_stage::size);
         }
@@ -128,7 +148,7 @@ __device__ void multiply_tile(tile_operand const& left, tile_operand const& righ
         __pipeline_wait_prior(Plan::stages - 2);
         __syncthreads();  // and every thread has left the stage that is filled next
         start(step + Plan::stages - 1);
-        float const* const stage = memory + step % Plan::stages * size;
+        T const* const stage = memory + step % Plan::stages * size;
         if (adds) sums.add(stage, stage + left_stage::size, inner - step * Plan::depth);
     }
     if (adds) sums.store(result);
@@ -137,7 +157,8 @@ __device__ void multiply_tile(tile_operand const& left, tile_operand const& righ
 /// What the plan's stages take.
 template <class Plan>
 constexpr std::size_t stage_bytes() {
-    return sizeof(float) * Plan::stages * (Plan::left_stage::size + Plan::right_stage::size);
+    return sizeof(typename Plan::left_stage::element) * Plan::stages *
+           (Plan::left_stage::size + Plan::right_stage::size);
 }
 
 }  // namespace grove::inline GROVE_ISA::detail

@@ -5,7 +5,7 @@
 
 #include <limits>
 
-#include "grove/backend/cuda/packet.hpp"
+#include "grove/backend/cuda/numbers.hpp"
 #include "grove/backend/cuda/rows.hpp"
 
 namespace grove::inline GROVE_ISA::detail {
@@ -147,11 +147,11 @@ struct statistics_gradient_rows {
     kept_sets kept;
     bool aligned;
     T const *log_normalizer, *entropy, *g_log_probability, *g_entropy;
-    T* dx;
+    output<T> dx;
 
     __device__ void operator()(index_t row) const {
         T const* const z = logits + row * vocabulary;
-        T* const to = dx + row * vocabulary;
+        auto const to = dx.from(row * vocabulary);
         index_t const begin = kept.begin(row), end = kept.end(row);
         T const shift = -log_normalizer[row], h = entropy[row];
         T const gl = g_log_probability[row], ge = g_entropy[row];
@@ -167,12 +167,13 @@ struct statistics_gradient_rows {
                 x = load_packet(z, j, vocabulary, aligned);
                 for (int t = 0; t < packet<T>::size; ++t) x.at[t] = slope(j + t, x.at[t]);
             }
-            store_packet(x, to, j, vocabulary, aligned);
+            to.store(x, j, vocabulary, aligned);
         });
         if (begin >= end) return;
         __syncthreads();  // behind the zeros
         for (index_t at = begin + threadIdx.x; at < end; at += threads)
-            if (!kept.fault()(at)) to[kept.tokens[at]] = slope(kept.tokens[at], z[kept.tokens[at]]);
+            if (!kept.fault()(at))
+                to.set(kept.tokens[at], slope(kept.tokens[at], z[kept.tokens[at]]));
     }
 };
 

@@ -34,6 +34,15 @@ struct strided_copy {
     static strided_copy place(T const* x, strided_view const& view, T* y) {
         return between(x, y + view.offset, view, false);
     }
+    /// The same of numbers that both sides keep in one form.
+    template <class T>
+    static strided_copy read(input<T> const& x, strided_view const& view, output<T> const& y) {
+        return x.half != nullptr ? read(x.half, view, y.half) : read(x.full, view, y.full);
+    }
+    template <class T>
+    static strided_copy place(input<T> const& x, strided_view const& view, output<T> const& y) {
+        return x.half != nullptr ? place(x.half, view, y.half) : place(x.full, view, y.full);
+    }
     /// The halves of its longest axis.
     std::pair<strided_copy, strided_copy> halves() const {
         auto const axis = std::max_element(extents, extents + rank) - extents;
@@ -51,7 +60,7 @@ struct strided_copy {
 private:
     template <class T>
     static strided_copy between(T const* from, T* to, strided_view const& view, bool reads) {
-        static_assert(sizeof(T) == 4 || sizeof(T) == 8);
+        static_assert(sizeof(T) == 2 || sizeof(T) == 4 || sizeof(T) == 8);
         strided_copy y{reinterpret_cast<char const*>(from), reinterpret_cast<char*>(to), sizeof(T)};
         for (int axis = view.extents.rank() - 1; axis >= 0; --axis) {
             index_t const strided = view.strides[static_cast<std::size_t>(axis)] * y.word;
@@ -186,6 +195,7 @@ void queue_words(thrust_cuda const& system, std::span<strided_copy const> copies
     queue();
 }
 inline void queue_copies(thrust_cuda const& system, std::span<strided_copy const> copies) {
+    queue_words<std::uint16_t>(system, copies);
     queue_words<std::uint32_t>(system, copies);
     queue_words<std::uint64_t>(system, copies);
     queue_words<uint4>(system, copies);

@@ -10,28 +10,17 @@
 #include <span>
 #include <string>
 #include <utility>
+#include <vector>
 
+#include "grove/backend/cuda/buffer.hpp"
 #include "grove/backend/cuda/fault.hpp"
 #include "grove/backend/cuda/graph.hpp"
-#include "grove/backend/cuda/map.hpp"
-#include "grove/backend/cuda/memory.hpp"
+#include "grove/backend/cuda/launch.hpp"
 #include "grove/backend/thrust/system.hpp"
 
 namespace grove::inline GROVE_ISA {
 
 namespace detail {
-
-/// Calls `body` with each place of [0, size), a thread each.
-template <class Body>
-__global__ void each_place(index_t size, Body body) {
-    index_t const at = index_t{blockIdx.x} * blockDim.x + threadIdx.x;
-    if (at < size) body(at);
-}
-/// Calls `body` with its number in every block of Body::threads threads.
-template <class Body>
-__global__ void __launch_bounds__(Body::threads) each_block(Body body) {
-    body(index_t{blockIdx.x});
-}
 
 /// Temporary memory of Thrust's algorithms, from the pool.
 struct temporary_allocator {
@@ -71,6 +60,23 @@ public:
     buffer<T> allocate(index_t size) const {
         return buffer<T>(pool_, size);
     }
+    /// For floats that are kept rounded to bf16.
+    buffer<float> allocate_rounded(index_t size) const { return {pool_, size, true}; }
+    /// Floats in bf16, to read: as they are kept, or a copy. It is remembered, but for memory that
+    /// others may write to. A graph's is made good before each launch.
+    detail::rounded_numbers rounded(buffer<float> const& x) const {
+        auto const& block = x.block();
+        if (!block) return {};
+        bool const from_outside = captures_ && block->is_pools(graph_pool_);
+        if (block->is_rounded() ||
+            (!block->is_exposed() && (from_outside || block->is_pools(pool_)))) {
+            if (from_outside) read_rounded_.push_back(block);
+            return {block->half() + x.offset(), {}};
+        }
+        auto copy = allocate_rounded(x.size());
+        detail::convert(x.input(), copy.output(), x.size(), stream());
+        return {copy.output().half, copy};
+    }
     /// The source is free on return. Throws configuration_error while the stream is captured.
     template <class T>
     buffer<T> upload(std::span<T const> source) const {
@@ -94,7 +100,7 @@ public:
     void download(buffer<T> const& x, std::span<T> target) {
         require_eager("download");
         if (x.size() > 0)
-            detail::check(cudaMemcpyAsync(target.data(), x.data(),
+            detail::check(cudaMemcpyAsync(target.data(), x.numbers(),
                                           static_cast<std::size_t>(x.size()) * sizeof(T),
                                           cudaMemcpyDeviceToHost, stream()),
                           "cudaMemcpyAsync");
@@ -120,13 +126,14 @@ public:
         require_eager("capture");
         detail::check(cudaStreamBeginCapture(stream(), cudaStreamCaptureModeRelaxed),
                       "cudaStreamBeginCapture");
-        std::swap(pool_, graph_pool_);
+        set_captures(true);
         auto const end = [&] {
             cudaGraph_t graph = nullptr;
-            std::swap(pool_, graph_pool_);
+            set_captures(false);
             auto const status = cudaStreamEndCapture(stream(), &graph);
             return std::pair(status, graph);
         };
+        read_rounded_.clear();
         try {
             work();
         } catch (...) {
@@ -136,7 +143,7 @@ public:
         }
         auto const [status, graph] = end();
         detail::check(status, "cudaStreamEndCapture");
-        return {graph, stream(), graph_pool_};
+        return {graph, stream(), graph_pool_, std::exchange(read_rounded_, {})};
     }
 
     /// work(policy) with Thrust's policy for the stream; throws device_error where Thrust fails.
@@ -153,25 +160,7 @@ public:
     /// Queues body(at) for each place of [0, size).
     template <class Body>
     void each(index_t size, Body const& body) const {
-        constexpr index_t threads = 256;
-        if (size == 0) return;
-        auto const blocks = static_cast<unsigned>((size + threads - 1) / threads);
-        detail::each_place<<<blocks, threads, 0, stream()>>>(size, body);
-        detail::check(cudaGetLastError(), "kernel launch");
-    }
-    /// Queues a law, a packet of places a thread.
-    template <class Law, class T, int Outputs, int Inputs>
-    void each(index_t size, detail::map_element<Law, T, Outputs, Inputs> const& element) const {
-        using packets = detail::map_packets<Law, T, Outputs, Inputs>;
-        if (size >= detail::most_places) {
-            auto first = element, rest = element;
-            index_t const done = packets::halve(size, first, rest);
-            each(done, first);
-            each(size - done, rest);
-        } else if (size > 0) {
-            auto const body = packets::of(size, element);
-            each(body.packets(), body);
-        }
+        detail::queue_places(size, body, stream());
     }
     /// Queues body(block) for each of `blocks` blocks of Body::threads threads, with this much
     /// dynamic shared memory.
@@ -195,10 +184,18 @@ public:
 private:
     explicit thrust_cuda(std::shared_ptr<CUstream_st> stream)
         : stream_(std::move(stream)),
-          pool_(std::make_shared<device_pool>()),
-          graph_pool_(std::make_shared<device_pool>()),
+          pool_(std::make_shared<device_pool>(stream_.get())),
+          graph_pool_(std::make_shared<device_pool>(stream_.get())),
           staging_(std::make_unique<upload_staging>()),
-          faults_(std::make_unique<detail::fault_board>(stream_.get())) {}
+          faults_(std::make_unique<detail::fault_board>(stream_.get())) {
+        graph_pool_->set_aside(true);
+    }
+    void set_captures(bool captures) const {
+        captures_ = captures;
+        std::swap(pool_, graph_pool_);
+        pool_->set_aside(false);
+        graph_pool_->set_aside(true);
+    }
 
     /// A graph would copy again from or to memory of the host that is long gone.
     void require_eager(char const* operation) const {
@@ -216,6 +213,9 @@ private:
 
     std::shared_ptr<CUstream_st> stream_;
     mutable std::shared_ptr<device_pool> pool_, graph_pool_;  // exchanged during a capture
+    mutable bool captures_ = false;
+    /// What the graph under way reads in bf16 of memory from outside.
+    mutable std::vector<std::weak_ptr<detail::device_block>> read_rounded_;
     std::unique_ptr<upload_staging> staging_;
     std::unique_ptr<detail::fault_board> faults_;
 };

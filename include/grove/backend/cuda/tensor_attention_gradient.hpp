@@ -2,8 +2,8 @@
 /// @file
 /// Gradients of attention with their products on tensor cores: the two kernels of
 /// attention_gradient.hpp. Keys walk the query heads of their group, one after the other or each in
-/// a block of its own. What a head gives is summed by itself and added to the heads before it, so
-/// that both have the same bits.
+/// a block of its own. What a head gives is summed by itself and added to the heads before it, in
+/// float, so that both have the same bits.
 #pragma once
 
 #include "grove/backend/cuda/attention_gradient.hpp"
@@ -14,15 +14,17 @@ namespace grove::inline GROVE_ISA::detail {
 
 /// A block for each tile of each key head: of rows of queries, or of keys where `OfKeys`. Scores
 /// are tile · walkedᵀ; what is walked are the keys and values, or the queries and gradients. Where
-/// there are `partials`, a block for each query head of a tile of keys.
+/// `partials` are apart, a block for each query head of a tile of keys. Else heads add up in them,
+/// which in float are dk and dv, and in bf16 are only needed for more than one head.
 template <class Plan, int Walked, bool OfKeys>
 struct tensor_attention_backward {
     using step = typename Plan::step;
+    using element = typename Plan::element;
     static constexpr int threads = Plan::threads, rows = Plan::rows;
-    static_assert(Walked <= threads);
+    static_assert(Walked <= threads && Walked % 16 == 0);
     attention_extents e;
     attention_tiling tiling;
-    attention_operands<float> x;
+    attention_operands<element> x;
     float scale;
     bool aligned;
     head_partials partials = {};
@@ -31,7 +33,7 @@ struct tensor_attention_backward {
         return e.dim <= Plan::depth && e.width <= Plan::depth;
     }
     static std::size_t shared_bytes(attention_extents const&) {
-        return (2 * kept_rows::size + ring::size) * sizeof(float);
+        return (2 * kept_rows::size + ring::size) * sizeof(element);
     }
     index_t blocks() const { return tiling.tiles * e.key_heads * members(); }
 
@@ -65,11 +67,11 @@ private:
     };
 
     /// Blocks that share a tile.
-    __host__ __device__ int members() const { return partials.dk == nullptr ? 1 : e.group; }
+    __host__ __device__ int members() const { return partials.are_apart() ? e.group : 1; }
 
     __device__ void walk(attention_tile const& tile, index_t key_head, int member) const {
         auto const& span = tile.span;
-        float* const kept = dynamic_memory<float>();
+        element* const kept = dynamic_memory<element>();
         ring arriving(kept + 2 * kept_rows::size);
 
         int const all = OfKeys ? static_cast<int>(span.queries) : visible(tile, tile.rows - 1);
@@ -92,7 +94,7 @@ private:
 
         start_next();
         kept_rows left, left_values;
-        auto const keep = [&](kept_rows& y, float* memory, bool of_dim) {
+        auto const keep = [&](kept_rows& y, element* memory, bool of_dim) {
             auto const source = [&] {
                 if constexpr (OfKeys)
                     return of_dim ? e.keys_at(x.k, span, key_head, tile.first)
@@ -114,7 +116,7 @@ private:
         int const least = OfKeys || last >= tile.rows ? 0 : visible(tile, first);
         int const most = OfKeys || first >= tile.rows ? 0 : visible(tile, min(last, tile.rows - 1));
         for (place at{member, begin}; at.block < end;) {
-            float const* const walked = arriving.turn();
+            element const* const walked = arriving.turn();
             start_next();
             int const from = at.block * Walked, to = from + Walked;
             // Does any row of this warp see anything; do all see all?
@@ -128,26 +130,23 @@ private:
                 scores_of_warp scores = {}, slopes = {};
                 add_tensor_dots<Plan>(scores, left, walked, e.dim);
                 add_tensor_dots<Plan>(slopes, left_values, walked + stage::panel, e.width);
-                differentiate(scores, slopes, own, walked + 2 * stage::panel,
+                differentiate(scores, slopes, own, known_of(walked),
                               OfKeys ? static_cast<int>(tile.first) : from, full);
                 if (OfKeys) collect(value_result, scores, walked + stage::panel, e.width);
                 collect(result, slopes, walked, e.dim);
             }
             int const head = at.head;
             advance(at);
-            if (OfKeys && (at.head != head || at.block >= end)) {
-                write_head(result, tile, key_head, head, member, true);
-                write_head(value_result, tile, key_head, head, member, false);
-            }
+            if (OfKeys && (at.head != head || at.block >= end))
+                write_head(result, value_result, tile, key_head,
+                           {head, head == member, head + 1 == heads});
         }
-        if (!OfKeys) {
+        if (!OfKeys)
             write(
-                result, tile, x.dq, false,
+                result, tile, x.dq, nullptr,
                 [&](index_t r) { return e.query(tile.span, key_head, r); }, e.dim);
-        } else if (begin >= end) {  // what no query sees
-            write_head(result, tile, key_head, member, member, true);
-            write_head(value_result, tile, key_head, member, member, false);
-        }
+        else if (begin >= end)  // what no query sees
+            write_head(result, value_result, tile, key_head, {member, true, true});
     }
 
     __device__ int visible(attention_tile const& tile, int row) const {
@@ -168,11 +167,18 @@ private:
             }
     }
 
+    /// What is known of rows of queries that are walked: [3, Walked].
+    __device__ static float* known_of(element* arrived) {
+        return reinterpret_cast<float*>(arrived + 2 * stage::panel);
+    }
+    __device__ static float const* known_of(element const* arrived) {
+        return reinterpret_cast<float const*>(arrived + 2 * stage::panel);
+    }
     /// Starts to copy what the walk meets at `at`.
-    __device__ void fetch(float* to, key_span const& span, index_t key_head, place at) const {
+    __device__ void fetch(element* to, key_span const& span, index_t key_head, place at) const {
         int const first = at.block * Walked;
-        auto const panels = [&](row_source<float> const& of_dim, row_source<float> const& of_width,
-                                index_t count) {
+        auto const panels = [&](row_source<element> const& of_dim,
+                                row_source<element> const& of_width, index_t count) {
             int const rows_left = static_cast<int>(count) - first;
             fetch_panel<Plan, Walked>(to, Plan::stride, rows_left, 0, e.dim, aligned, of_dim);
             fetch_panel<Plan, Walked>(to + stage::panel, Plan::stride, rows_left, 0, e.width,
@@ -187,7 +193,7 @@ private:
             int const i = static_cast<int>(threadIdx.x);
             if (i >= Walked) return;
             bool const exists = first + i < span.queries;
-            float* const known = to + 2 * stage::panel + i;
+            float* const known = known_of(to) + i;
             index_t const number = (token + i) * e.heads + head;
             for (int what = 0; what < 2; ++what) {
                 float const* const from = what == 0 ? x.log_normalizer : x.mean;
@@ -237,7 +243,7 @@ private:
     }
 
     /// to += weights · panel
-    __device__ void collect(sums& to, scores_of_warp const& weights, float const* panel,
+    __device__ void collect(sums& to, scores_of_warp const& weights, element const* panel,
                             int width) const {
 #pragma unroll
         for (int s = 0; s < Walked / 16; ++s) {
@@ -252,40 +258,49 @@ private:
             }
         }
     }
-    /// What a query head of the group gives, to those before it; the next head starts from zero.
-    __device__ void write_head(sums& from, attention_tile const& tile, index_t key_head, int head,
-                               int first_head, bool of_dim) const {
-        bool const alone = members() == 1;
-        auto const place = [&](index_t r) {
-            return of_dim ? e.key(tile.span, key_head, r) : e.value(tile.span, key_head, r);
+    /// A query head of the group, the first or last one that adds to some sums.
+    struct head_turn {
+        int head;
+        bool first, last;
+    };
+    /// What a query head gives, to those before it; the next head starts from zero.
+    __device__ void write_head(sums& of_keys, sums& of_values, attention_tile const& tile,
+                               index_t key_head, head_turn const& turn) const {
+        auto const put = [&](sums& from, float* partial, element* whole, auto const& place,
+                             int width) {
+            float const* const before = turn.first ? nullptr : partial;
+            if (std::is_same_v<element, float> || partials.are_apart() || !turn.last)
+                this->write(from, tile, partial, before, place, width);
+            else
+                this->write(from, tile, whole, before, place, width);
         };
-        float* const target = of_dim  ? alone ? x.dk : partials.dk + head * partials.keys
-                              : alone ? x.dv
-                                      : partials.dv + head * partials.values;
-        write(from, tile, target, head != first_head, place, of_dim ? e.dim : e.width);
+        put(
+            of_keys, partials.dk + turn.head * partials.keys, x.dk,
+            [&](index_t r) { return e.key(tile.span, key_head, r); }, e.dim);
+        put(
+            of_values, partials.dv + turn.head * partials.values, x.dv,
+            [&](index_t r) { return e.value(tile.span, key_head, r); }, e.width);
     }
-    /// The sums start from zero again.
-    template <class Place>
-    __device__ void write(sums& from, attention_tile const& tile, float* to, bool adds,
+    /// With what was there, if anything; the sums start from zero again.
+    template <class T, class Place>
+    __device__ void write(sums& from, attention_tile const& tile, T* to, float const* before,
                           Place const& place, int width) const {
 #pragma unroll
         for (int m = 0; m < Plan::share; ++m)
 #pragma unroll
             for (int half = 0; half < 2; ++half) {
                 if (Plan::row(m, half) >= tile.rows) continue;
-                float* const target = to + place(tile.first + Plan::row(m, half));
+                index_t const at = place(tile.first + Plan::row(m, half));
 #pragma unroll
-                for (int piece = 0; piece < Plan::steps; ++piece) {
-                    int const first = Plan::outer(piece);
-                    if (first >= width) break;
-                    auto y = side_by_side(from[piece][m][0], from[piece][m][1], half);
-                    if (adds) {
-                        bool const whole = first + Plan::vector <= width && is_aligned(target);
-                        auto const was = load_packet(target, first, width, whole);
-                        for (int i = 0; i < Plan::vector; ++i)
+                for (int piece = 0; piece < Plan::pieces; ++piece) {
+                    if (16 * piece >= width) break;
+                    auto y = step::share(from[piece][m][0], from[piece][m][1], half);
+                    if (before != nullptr) {
+                        auto const was = read_share<Plan>(before + at, piece, width);
+                        for (int i = 0; i < packet<float>::size; ++i)
                             y.at[i] = add_rounded(was.at[i], y.at[i]);
                     }
-                    write_packet(y, target, first, width);
+                    write_share<Plan>(y, to + at, piece, width);
                 }
             }
 #pragma unroll

@@ -15,10 +15,11 @@ namespace grove::inline GROVE_ISA::detail {
 template <class Plan>
 struct tensor_grouped_blocks {
     static constexpr int threads = Plan::threads;
+    using element = typename Plan::left_stage::element;
     grouped_shape g;
-    float const *x, *w;
+    element const *x, *w;
     row_groups groups;
-    float* y;
+    output<float> y;
 
     __host__ __device__ index_t across() const { return (g.n + Plan::columns - 1) / Plan::columns; }
     index_t blocks() const { return groups.tiles_at_most(Plan::rows) * across(); }
@@ -29,10 +30,11 @@ struct tensor_grouped_blocks {
         index_t const row = groups.begin(group) + item * Plan::rows;
         index_t const rows = groups.end(group) - row;
         index_t const column = block % across() * Plan::columns;
-        multiply_tile<Plan>(
-            {x + row * g.k, g.k, rows},
-            {w + group * g.k * g.n + column * (along ? g.k : 1), along ? g.k : g.n, g.n - column},
-            static_cast<int>(g.k), {y + row * g.n + column, g.n, rows, g.n - column});
+        tile_operand<element> const left{x + row * g.k, g.k, rows},
+            right{w + group * g.k * g.n + column * (along ? g.k : 1), along ? g.k : g.n,
+                  g.n - column};
+        multiply_tile<Plan>(left, right, static_cast<int>(g.k),
+                            {y, row * g.n + column, g.n, rows, g.n - column});
     }
 };
 
@@ -40,10 +42,11 @@ struct tensor_grouped_blocks {
 template <class Plan>
 struct tensor_outer_blocks {
     static constexpr int threads = Plan::threads;
+    using element = typename Plan::left_stage::element;
     index_t m, n;
-    float const *x, *y;
+    element const *x, *y;
     row_groups groups;
-    float* w;
+    output<float> w;
 
     __host__ __device__ index_t down() const { return (m + Plan::rows - 1) / Plan::rows; }
     __host__ __device__ index_t across() const { return (n + Plan::columns - 1) / Plan::columns; }
@@ -52,32 +55,44 @@ struct tensor_outer_blocks {
         index_t const e = block / (down() * across()), first = groups.begin(e);
         index_t const row = block / across() % down() * Plan::rows;
         index_t const column = block % across() * Plan::columns;
-        multiply_tile<Plan>({x + first * m + row, m, m - row},
-                            {y + first * n + column, n, n - column},
-                            static_cast<int>(groups.size(e)),
-                            {w + e * m * n + row * n + column, n, m - row, n - column});
+        tile_operand<element> const left{x + first * m + row, m, m - row},
+            right{y + first * n + column, n, n - column};
+        multiply_tile<Plan>(left, right, static_cast<int>(groups.size(e)),
+                            {w, e * m * n + row * n + column, n, m - row, n - column});
     }
 };
 
 /// Tiles for few rows in a group, for more, and for many.
-inline constexpr tensor_extents tensor_tile_of_few{16, 64, 16, 16, 32, 4, 0},
-    tensor_tile_of_more{64, 64, 32, 32, 32, 4, 0}, tensor_tile_of_many{128, 128, 64, 32, 32, 3, 0};
+template <class Numbers>
+struct group_tiles {
+    static constexpr tensor_extents few{16, 64, 16, 16, 32, 4, 0}, more{64, 64, 32, 32, 32, 4, 0},
+        many{128, 128, 64, 32, 32, 3, 0};
+};
+template <>
+struct group_tiles<bf16_numbers> {
+    static constexpr tensor_extents few{16, 64, 16, 16, 64, 6, 0}, more{64, 64, 32, 32, 64, 4, 0},
+        many{128, 256, 64, 64, 64, 3, 0};
+};
 
 template <class Numbers>
-void multiply_groups(thrust_cuda const& system, grouped_shape const& g, float const* x,
-                     float const* w, std::int32_t const* offsets, float* y) {
+void multiply_groups(thrust_cuda const& system, grouped_shape const& g, input<float> x,
+                     input<float> w, std::int32_t const* offsets, output<float> y) {
+    using element = typename Numbers::element;
+    using tiles_of = group_tiles<Numbers>;
     auto const with = [&]<tensor_extents E, bool TransposeB>() {
         using plan = tensor_tile_plan<Numbers, E, true, TransposeB>;
-        tensor_grouped_blocks<plan> const tiles{g, x, w, {offsets, g.rows, g.groups}, y};
+        row_groups const groups{offsets, g.rows, g.groups};
+        tensor_grouped_blocks<plan> const tiles{g, numbers_of<element>(x), numbers_of<element>(w),
+                                                groups, y};
         system.each_block(tiles.blocks(), tiles, stage_bytes<plan>());
     };
     auto const choose = [&]<bool TransposeB>() {
         if (g.rows <= 16 * g.groups)
-            with.template operator()<tensor_tile_of_few, TransposeB>();
-        else if (g.rows <= 96 * g.groups)
-            with.template operator()<tensor_tile_of_more, TransposeB>();
+            with.template operator()<tiles_of::few, TransposeB>();
+        else if (g.rows <= 96 * g.groups || g.n <= tiles_of::many.columns / 2)
+            with.template operator()<tiles_of::more, TransposeB>();
         else
-            with.template operator()<tensor_tile_of_many, TransposeB>();
+            with.template operator()<tiles_of::many, TransposeB>();
     };
     if (g.transpose_b)
         choose.template operator()<true>();
@@ -85,40 +100,37 @@ void multiply_groups(thrust_cuda const& system, grouped_shape const& g, float co
         choose.template operator()<false>();
 }
 template <class Numbers>
-void multiply_outer(thrust_cuda const& system, grouped_shape const& g, float const* x,
-                    float const* y, std::int32_t const* offsets, float* w) {
+void multiply_outer(thrust_cuda const& system, grouped_shape const& g, input<float> x,
+                    input<float> y, std::int32_t const* offsets, output<float> w) {
+    using element = typename Numbers::element;
+    using tiles_of = group_tiles<Numbers>;
+    auto const left = numbers_of<element>(g.transpose_b ? y : x),
+               right = numbers_of<element>(g.transpose_b ? x : y);
+    index_t const m = g.transpose_b ? g.n : g.k, n = g.transpose_b ? g.k : g.n;
     auto const with = [&]<tensor_extents E>() {
         using plan = tensor_tile_plan<Numbers, E, false, false>;
         row_groups const groups{offsets, g.rows, g.groups};
-        tensor_outer_blocks<plan> const tiles =
-            g.transpose_b ? tensor_outer_blocks<plan>{g.n, g.k, y, x, groups, w}
-                          : tensor_outer_blocks<plan>{g.k, g.n, x, y, groups, w};
+        tensor_outer_blocks<plan> const tiles{m, n, left, right, groups, w};
         system.each_block(tiles.blocks(), tiles, stage_bytes<plan>());
     };
-    if (g.k <= 64 || g.n <= 64)
-        with.template operator()<tensor_tile_of_more>();
+    if (m <= tiles_of::many.rows / 2 || n <= tiles_of::many.columns / 2)
+        with.template operator()<tiles_of::more>();
     else
-        with.template operator()<tensor_tile_of_many>();
+        with.template operator()<tiles_of::many>();
 }
 
 /// False, and nothing done, where products do not take tensor cores.
 inline bool multiply_groups(product_precision precision, thrust_cuda const& system,
-                            grouped_shape const& g, float const* x, float const* w,
-                            std::int32_t const* offsets, float* y) {
-    if (precision == product_precision::tf32)
-        multiply_groups<tf32_numbers>(system, g, x, w, offsets, y);
-    else if (precision == product_precision::bf16)
-        multiply_groups<bf16_numbers>(system, g, x, w, offsets, y);
-    return precision != product_precision::float32;
+                            grouped_shape const& g, input<float> x, input<float> w,
+                            std::int32_t const* offsets, output<float> y) {
+    return with_numbers(
+        precision, [&]<class Numbers>() { multiply_groups<Numbers>(system, g, x, w, offsets, y); });
 }
 inline bool multiply_outer(product_precision precision, thrust_cuda const& system,
-                           grouped_shape const& g, float const* x, float const* y,
-                           std::int32_t const* offsets, float* w) {
-    if (precision == product_precision::tf32)
-        multiply_outer<tf32_numbers>(system, g, x, y, offsets, w);
-    else if (precision == product_precision::bf16)
-        multiply_outer<bf16_numbers>(system, g, x, y, offsets, w);
-    return precision != product_precision::float32;
+                           grouped_shape const& g, input<float> x, input<float> y,
+                           std::int32_t const* offsets, output<float> w) {
+    return with_numbers(
+        precision, [&]<class Numbers>() { multiply_outer<Numbers>(system, g, x, y, offsets, w); });
 }
 
 }  // namespace grove::inline GROVE_ISA::detail

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /// @file
-/// Tiles of attention's products on tensor cores, whose right operands are panels of floats in
-/// shared memory. Operands are rounded on their way into a product. Rows of a panel are an odd
-/// number of packets apart, by which no load below meets a bank twice.
+/// Tiles of attention's products on tensor cores, whose right operands are panels in shared memory,
+/// as they lie in global memory: floats for TF32, else bf16. Sums are float, and are rounded to
+/// what operands are only where they are written.
 #pragma once
 
 #include <type_traits>
 
+#include "grove/backend/cuda/attention_layout.hpp"
 #include "grove/backend/cuda/panel.hpp"
 #include "grove/backend/cuda/tensor_step.hpp"
 
@@ -16,71 +17,69 @@ namespace grove::inline GROVE_ISA::detail {
 /// tile's rows stay in registers where `Holds`, else in shared memory.
 template <product_precision Precision, int Depth, int Warps, int Share, bool Holds>
 struct tensor_plan {
-    using value_type = float;
     using step = tensor_step<Precision>;
+    using element = typename step::element;
+    using value_type = element;
     static constexpr bool holds = Holds;
     static constexpr int share = Share, threads = 32 * Warps;
     static constexpr int rows_of_warp = 16 * Share, rows = Warps * rows_of_warp;
-    static constexpr int columns = tile_columns, vector = packet<float>::size;
+    static constexpr int columns = tile_columns, vector = packet<element>::size;
     static constexpr int depth = Depth, stride = Depth + vector;
-    static constexpr int steps = Depth / 16;  ///< along a head, and packets of a thread across it
+    static constexpr int steps = Depth / 16;  ///< along a head
+    static constexpr int pieces = steps;      ///< of 16 columns across a head, of a warp
 
-    static __device__ int lane() { return static_cast<int>(threadIdx.x) % 4; }
-    static __device__ int line() { return static_cast<int>(threadIdx.x) % 32 / 4; }
+    static __device__ int lane() { return mma_lane(); }
+    static __device__ int line() { return mma_line(); }
     static __device__ int first_row() { return static_cast<int>(threadIdx.x) / 32 * rows_of_warp; }
     /// The tile's row that is this thread's: `half` 0 or 1 of its m-th 16 rows.
     static __device__ int row(int m, int half) { return first_row() + 16 * m + 8 * half + line(); }
-    /// Whether heads of `width` columns have numbers in this step; two steps take turns in 32.
-    static __device__ bool has_step(int s, int width) { return s / 2 * 32 < width; }
-    /// The packet that this thread gives to a step along a head.
-    static __device__ int inner(int s) { return s / 2 * 32 + 8 * lane() + s % 2 * 4; }
-    /// The packet across a head that two results side by side have for this thread.
-    static __device__ int outer(int piece) { return 16 * piece + 4 * lane(); }
+    static __device__ int piece(int i) { return i; }
+    /// The first of the warp's keys in a block's scores.
+    static __device__ int first_key() { return 0; }
+    /// Whether this thread writes what is known of a row.
+    static __device__ bool leads() { return lane() == 0; }
+    /// Whether heads of `width` columns have numbers in this step.
+    static __device__ bool has_step(int s, int width) {
+        return 16 * s / step::unit * step::unit < width;
+    }
 };
-
-/// This thread's share of two results side by side, in the order of their columns.
-__device__ inline packet<float> side_by_side(mma_sum const& even, mma_sum const& odd, int half) {
-    return {{even[2 * half], odd[2 * half], even[2 * half + 1], odd[2 * half + 1]}};
-}
 
 /// Left operands of a warp's rows, in registers.
 template <class Plan>
 struct held_rows {
+    using element = typename Plan::element;
     typename Plan::step::left at[Plan::share][Plan::steps];
 
     static constexpr int size = 0;  ///< elements of shared memory
-    __device__ void fetch(float*, row_source<float> const& source, int count, int width,
+    __device__ void fetch(element*, row_source<element> const& source, int count, int width,
                           bool aligned) {
-        auto const read = [&](int r, int first) {
-            return r < count && first < width ? load_packet(source.row(r), first, width, aligned)
-                                              : packet<float>{};
+        auto const row = [&](int m, int half) {
+            int const r = Plan::row(m, half);
+            return r < count ? source.row(r) : nullptr;
         };
 #pragma unroll
         for (int m = 0; m < Plan::share; ++m)
 #pragma unroll
             for (int s = 0; s < Plan::steps; ++s)
-                at[m][s] = Plan::step::left_of(read(Plan::row(m, 0), Plan::inner(s)),
-                                               read(Plan::row(m, 1), Plan::inner(s)));
+                at[m][s] = Plan::step::left_from(row(m, 0), row(m, 1), s, width, aligned);
     }
     __device__ typename Plan::step::left get(int m, int s) const { return at[m][s]; }
 };
 /// The same in shared memory: where registers do not suffice.
 template <class Plan>
 struct stored_rows {
-    float const* memory;
+    using element = typename Plan::element;
+    element const* memory;
 
     static constexpr int size = Plan::rows * Plan::stride;
-    __device__ void fetch(float* to, row_source<float> const& source, int count, int width,
+    __device__ void fetch(element* to, row_source<element> const& source, int count, int width,
                           bool aligned) {
         memory = to;
         fetch_panel<Plan, Plan::rows>(to, Plan::stride, count, 0, width, aligned, source);
     }
     __device__ typename Plan::step::left get(int m, int s) const {
-        auto const read = [&](int half) {
-            return *reinterpret_cast<packet<float> const*>(
-                memory + Plan::row(m, half) * Plan::stride + Plan::inner(s));
-        };
-        return Plan::step::left_of(read(0), read(1));
+        auto const* const rows = memory + (Plan::first_row() + 16 * m) * Plan::stride;
+        return Plan::step::left_at(rows, Plan::stride, s);
     }
 };
 
@@ -90,21 +89,23 @@ using tile_rows = std::conditional_t<Plan::holds, held_rows<Plan>, stored_rows<P
 /// sum += left · rightᵀ over `width` columns of both; right has 8 · Tiles rows.
 template <class Plan, int Tiles, class Left>
 __device__ void add_tensor_dots(mma_sum (&sum)[Plan::share][Tiles], Left const& left,
-                                float const* right, int width) {
-    float const* const of_line = right + Plan::line() * Plan::stride;
+                                typename Plan::element const* right, int width) {
+    using step = typename Plan::step;
+    static_assert(Tiles % 2 == 0);
 #pragma unroll
     for (int s = 0; s < Plan::steps; ++s) {
         if (!Plan::has_step(s, width)) break;
-        typename Plan::step::left x[Plan::share];
+        typename step::left x[Plan::share];
 #pragma unroll
         for (int m = 0; m < Plan::share; ++m) x[m] = left.get(m, s);
 #pragma unroll
-        for (int j = 0; j < Tiles; ++j) {
-            auto const read = *reinterpret_cast<packet<float> const*>(
-                of_line + 8 * j * Plan::stride + Plan::inner(s));
-            auto const y = Plan::step::right_of(read.at[0], read.at[1], read.at[2], read.at[3]);
+        for (int j = 0; j < Tiles; j += 2) {
+            typename step::right y[2];
+            step::load_along(y, right + 8 * j * Plan::stride, Plan::stride, s);
 #pragma unroll
-            for (int m = 0; m < Plan::share; ++m) Plan::step::add(sum[m][j], x[m], y);
+            for (int i = 0; i < 2; ++i)
+#pragma unroll
+                for (int m = 0; m < Plan::share; ++m) step::add(sum[m][j + i], x[m], y[i]);
         }
     }
 }
@@ -120,27 +121,77 @@ __device__ typename Plan::step::left as_left(mma_sum const& first, mma_sum const
 template <class Plan>
 __device__ void add_tensor_weighted(mma_sum (&sum)[Plan::share][2],
                                     typename Plan::step::left const (&left)[Plan::share],
-                                    float const* panel, int s, int piece, int stride) {
-    float const* const at =
-        panel + (16 * s + 2 * Plan::lane()) * stride + 16 * piece + 2 * Plan::line();
-    auto const read = [&](int row) { return *reinterpret_cast<float2 const*>(at + row * stride); };
-    float2 const a = read(0), b = read(1), c = read(8), d = read(9);
-    auto const even = Plan::step::right_of(a.x, b.x, c.x, d.x);
-    auto const odd = Plan::step::right_of(a.y, b.y, c.y, d.y);
+                                    typename Plan::element const* panel, int s, int piece,
+                                    int stride) {
+    using step = typename Plan::step;
+    typename step::right y[2];
+    step::load_across(y, panel + 16 * s * stride + 16 * piece, stride);
 #pragma unroll
-    for (int m = 0; m < Plan::share; ++m) {
-        Plan::step::add(sum[m][0], left[m], even);
-        Plan::step::add(sum[m][1], left[m], odd);
+    for (int m = 0; m < Plan::share; ++m)
+#pragma unroll
+        for (int i = 0; i < 2; ++i) step::add(sum[m][i], left[m], y[i]);
+}
+
+/// `Run` numbers of a row that are read or written at once.
+template <class T, int Run>
+struct alignas(Run * sizeof(T)) number_run {
+    T at[Run];
+
+    __device__ static bool is_whole(T const* row, int first, int width) {
+        return first + Run <= width &&
+               reinterpret_cast<std::uintptr_t>(row + first) % sizeof(number_run) == 0;
     }
+};
+/// Writes a thread's share of two results, of columns 16 · `piece` on.
+template <class Plan, class T>
+__device__ void write_share(packet<float> const& x, T* row, int piece, int width) {
+    constexpr int run = Plan::step::run;
+#pragma unroll
+    for (int i = 0; i < packet<float>::size; i += run) {
+        int const first = 16 * piece + Plan::step::outer(i);
+        number_run<T, run> y;
+#pragma unroll
+        for (int v = 0; v < run; ++v) y.at[v] = rounded_to<T>(x.at[i + v]);
+        if (y.is_whole(row, first, width)) {
+            *reinterpret_cast<number_run<T, run>*>(row + first) = y;
+            continue;
+        }
+#pragma unroll
+        for (int v = 0; v < run; ++v)
+            if (first + v < width) row[first + v] = y.at[v];
+    }
+}
+/// Reads what `write_share` has written; zeros beyond `width`.
+template <class Plan>
+__device__ packet<float> read_share(float const* row, int piece, int width) {
+    constexpr int run = Plan::step::run;
+    packet<float> x;
+#pragma unroll
+    for (int i = 0; i < packet<float>::size; i += run) {
+        using floats = number_run<float, run>;
+        int const first = 16 * piece + Plan::step::outer(i);
+        floats y = {};
+        if (floats::is_whole(row, first, width))
+            y = *reinterpret_cast<floats const*>(row + first);
+        else
+#pragma unroll
+            for (int v = 0; v < run; ++v)
+                if (first + v < width) y.at[v] = row[first + v];
+#pragma unroll
+        for (int v = 0; v < run; ++v) x.at[i + v] = y.at[v];
+    }
+    return x;
 }
 
 /// `Walked` rows of two panels, with what is known of rows of queries, arrive together.
 template <class Plan, int Walked>
 struct tensor_stage {
-    using value_type = float;
+    using value_type = typename Plan::element;
     static constexpr int stride = Plan::stride;
     static constexpr int panel = Walked * stride;
-    static constexpr int columns = 2 * Walked + (3 * Walked + stride - 1) / stride;
+    /// Three floats of each row, behind the panels.
+    static constexpr int known = 3 * Walked * static_cast<int>(sizeof(float) / sizeof(value_type));
+    static constexpr int columns = 2 * Walked + (known + stride - 1) / stride;
 };
 
 /// log₂ e, by which a score's factor and shift are those of 2^x.

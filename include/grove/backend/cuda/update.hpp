@@ -3,7 +3,7 @@
 /// Work over arrays of many sizes in one launch: a table on the device says which is which.
 #pragma once
 
-#include "grove/backend/cuda/packet.hpp"
+#include "grove/backend/cuda/numbers.hpp"
 #include "grove/backend/cuda/rows.hpp"
 #include "grove/core/law.hpp"
 
@@ -37,6 +37,7 @@ struct update_slot {
     Law law;
     T const *w, *g, *m, *v;
     T *next_w, *next_m, *next_v;
+    bf16* next_half = nullptr;  ///< of w, rounded; none where nobody reads it
 };
 template <class T, class Law>
 struct update_runs {
@@ -73,6 +74,7 @@ private:
             store_packet(x, to, i, end, whole && is_aligned(to));
         };
         store(w, slot.next_w);
+        if (slot.next_half != nullptr) output<T>{nullptr, slot.next_half}.store(w, i, end, whole);
         store(m, slot.next_m);
         store(v, slot.next_v);
     }
