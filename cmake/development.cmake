@@ -32,6 +32,8 @@ target_compile_options(grove_development INTERFACE
     # GCC 12 sees overruns in inlined std::string code that come and go with a literal's length.
     $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-Wno-array-bounds -Wno-restrict
         -Wno-stringop-overflow -Wno-stringop-overread>
+    # A whole GiB before GCC first collects garbage: long units compile a twentieth quicker.
+    $<$<COMPILE_LANG_AND_ID:CXX,GNU>:--param=ggc-min-heapsize=1048576>
     $<$<AND:$<BOOL:${GROVE_NATIVE}>,$<COMPILE_LANGUAGE:CXX>>:-march=native>)
 
 # A whole decoder takes half a minute to compile: once for all programs that use it, with

@@ -40,6 +40,9 @@ int main(int argc, char** argv) {
     app.add_option("--backend", o.backend, "cpu, or cuda where it was built")
         ->check(CLI::IsMember({"cpu", "cuda"}))
         ->capture_default_str();
+    app.add_option("--precision", o.precision, "of products on cuda: float32, tf32 or bf16")
+        ->check(CLI::IsMember({"float32", "tf32", "bf16"}))
+        ->capture_default_str();
     app.add_option("--threads", o.threads, "threads, 0 for all")->capture_default_str();
     app.add_option("--batch", o.batch, "sequences decoded together")->capture_default_str();
     app.add_option("--top-p", o.top_p, "nucleus")->capture_default_str();

@@ -19,7 +19,7 @@ struct options {
     int threads = 0;  // of the CPU
     double temperature = 1.0, top_p = 1.0, min_p = 0.0;
     index_t top_k = 0;
-    std::string architecture = "moe", backend = "cpu";
+    std::string architecture = "moe", backend = "cpu", precision = "float32";
     std::uint64_t seed = 0;
     bool json = false;
 };

@@ -4,6 +4,6 @@
 #include "run.hpp"
 
 grove::json r1_zero::run_on_cuda(settings const& s) {
-    grove::cuda_backend backend;
+    grove::cuda_backend backend({.precision = grove::product_precision_of(s.precision)});
     return run(backend, s)();
 }

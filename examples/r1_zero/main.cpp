@@ -48,6 +48,9 @@ r1_zero::settings parse(int argc, char** argv) {
     app.add_option("--backend", s.backend, "cpu, or cuda where it was built")
         ->check(CLI::IsMember({"cpu", "cuda"}))
         ->capture_default_str();
+    app.add_option("--precision", s.precision, "of products on cuda: float32, tf32 or bf16")
+        ->check(CLI::IsMember({"float32", "tf32", "bf16"}))
+        ->capture_default_str();
     app.add_option("--seed", s.seed, "seed of everything that is drawn")->capture_default_str();
     app.add_option("--out", s.out, "folder of the run")->capture_default_str();
     app.add_option("--threads", s.threads, "threads, 0 for all; results do not depend on it");

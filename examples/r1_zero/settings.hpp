@@ -32,6 +32,7 @@ struct extents {
 struct settings {
     std::string setting = "miniature";
     std::string backend = "cpu";
+    std::string precision = "float32";  // of products on cuda
     std::uint64_t seed = 0;
     std::filesystem::path out = "runs/r1_zero";
     int threads = 0;  // of the CPU; all
@@ -61,7 +62,7 @@ struct settings {
 
     // What makes two runs the same run: --resume refuses another value.
     grove::json identity() const {
-        return {{"backend", backend},
+        return {{"backend", precision == "float32" ? backend : backend + " " + precision},
                 {"seed", seed},
                 {"digits", digits},
                 {"countdown", countdown},

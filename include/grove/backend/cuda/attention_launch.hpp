@@ -32,24 +32,22 @@ struct attention_plans {
 /// wider ones. Operands in bf16 take half of the registers and of the shared memory.
 template <product_precision Precision>
 struct tensor_plans {
+    /// Where it is no slower, queries, and rows of a gradient's tile, stay in shared memory instead
+    /// of registers: always in bf16.
     static constexpr bool halves = Precision == product_precision::bf16;
+    static constexpr bool holds = !halves;
     template <int Depth, int Warps, int Share, bool Holds>
     using plan = tensor_plan<Precision, Depth, Warps, Share, Holds>;
-    // Where it is no slower, queries stay in shared memory instead of registers.
     template <int Depth>
     using decoding = tensor_attention_forward<plan<Depth, 1, 1, halves || Depth == 128>, true>;
     template <int Depth>
-    using forward = tensor_attention_forward<plan<Depth, 4, 1, !halves || Depth == 128>, false>;
+    using forward = tensor_attention_forward<plan<Depth, 4, 1, holds>, false>;
     template <int Width, int Down, int Share, bool Shares = false>
     using wide = wide_attention_forward<wide_plan<Precision, Width, Down, Share>, Shares>;
     static constexpr int widest_share = halves ? 2 : 1;  ///< for 512 columns, in registers
     using wide_decoding = wide<512, 1, 1, true>;
-    // Twice the rows of a warp halve what it reads of panels.
-    template <int Depth>
-    static constexpr int backward_share = !halves || Depth > 64 ? 1 : 2;
     template <int Depth, bool OfKeys>
-    using backward = tensor_attention_backward<
-        plan<Depth, 4, backward_share<Depth>, Depth == 64 && !(halves && OfKeys)>, 32, OfKeys>;
+    using backward = tensor_attention_backward<plan<Depth, 4, 1, holds && Depth == 64>, 32, OfKeys>;
 };
 
 /// Whether heads have more columns than the plans of ordinary ones hold.
@@ -225,7 +223,7 @@ void launch_gradient_of_keys(thrust_cuda const& system, attention_extents const&
         kernel.partials = {memory.data(), memory.data() + keys};
     system.each_block(kernel.blocks(), kernel, bytes);
     if (!split) return;
-    head_sums<T> const sums{e, kernel.tiling, kernel.partials, x.dk, x.dv};
+    head_sums<T> const sums{e, kernel.tiling, kernel.partials, x.dk, x.dv, Kernel::rows};
     system.each_block(sums.blocks(), sums);
 }
 /// A backward pass on tensor cores; false, and nothing done, where heads are wide.

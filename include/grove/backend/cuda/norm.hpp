@@ -73,6 +73,8 @@ struct norm_gradient_rows : warp_rows {
     output<T> dx;
     input<T> of_sum = {};  ///< x's own gradient
 
+    __device__ bool has_own() const { return of_sum.full != nullptr || of_sum.half != nullptr; }
+
     __device__ void operator()(index_t block) const {
         index_t const i = row(block);
         if (i >= rows) return;
@@ -92,7 +94,7 @@ struct norm_gradient_rows : warp_rows {
             auto const c = xi.load(j, columns, aligned);
             for (int t = 0; t < packet<T>::size; ++t)
                 a.at[t] = (a.at[t] * b.at[t] - c.at[t] * pull) * r;
-            if (of_sum.full != nullptr || of_sum.half != nullptr) {
+            if (has_own()) {
                 auto const own = of_sum.from(i * columns).load(j, columns, aligned);
                 for (int t = 0; t < packet<T>::size; ++t) a.at[t] = add_rounded(a.at[t], own.at[t]);
             }
@@ -101,20 +103,90 @@ struct norm_gradient_rows : warp_rows {
     }
 };
 
+/// Rows whose share of a weight's gradient is summed by one block.
+inline constexpr index_t rows_of_strip = 16;
+inline index_t norm_strips(index_t rows) { return (rows + rows_of_strip - 1) / rows_of_strip; }
+
+/// The same for the rows of a strip, and Σ g · x · r over them by columns: [strips, columns]. A
+/// warp's row stays in its registers.
+template <class T>
+struct norm_gradient_block {
+    static constexpr int threads = warp_rows::threads, warps = threads / 32;
+    static constexpr int size = packet<T>::size, packets = 32 / size;  ///< of a lane
+    static constexpr index_t most_columns = 32 * packets * size;
+    using part = packet<T>[packets];
+    norm_gradient_rows<T> rows;
+    T* y;
+
+    __device__ void operator()(index_t strip) const {
+        __shared__ T sums[warps][most_columns];
+        part sum = {};
+        int const warp = static_cast<int>(threadIdx.x) / 32;
+        index_t const first = strip * rows_of_strip;
+        for (index_t i = first + warp; i < first + rows_of_strip && i < rows.rows; i += warps)
+            add_row(i, sum);
+        each([&](int p, index_t j) { *reinterpret_cast<packet<T>*>(&sums[warp][j]) = sum[p]; });
+        __syncthreads();
+        for (index_t j = threadIdx.x; j < rows.columns; j += threads) {
+            T all = sums[0][j];
+            for (int w = 1; w < warps; ++w) all += sums[w][j];
+            y[strip * rows.columns + j] = all;
+        }
+    }
+
+private:
+    template <class Body>
+    __device__ void each(Body&& body) const {
+#pragma unroll
+        for (int p = 0; p < packets; ++p) {
+            index_t const j = (index_t{p} * 32 + warp_rows::lane()) * size;
+            if (j < rows.columns) body(p, j);
+        }
+    }
+    /// dx of row i; its g · x · r are added to `sum`.
+    __device__ void add_row(index_t i, part& sum) const {
+        auto const load = [&](input<T> const& from, index_t j) {
+            return from.load(j, rows.columns, rows.aligned);
+        };
+        part a, x;
+        T dot = T(0);
+        index_t const start = i * rows.columns;
+        auto const g = rows.g.from(start), xs = rows.x.from(start);
+        T const r = rows.inverse[i];
+        each([&](int p, index_t j) { a[p] = load(g, j), x[p] = load(xs, j); });
+        each([&](int p, index_t j) {
+            auto const w = load(rows.w, j);
+            for (int t = 0; t < size; ++t) {
+                sum[p].at[t] = math::fma(a[p].at[t] * r, x[p].at[t], sum[p].at[t]);
+                a[p].at[t] *= w.at[t];
+                dot = math::fma(a[p].at[t], x[p].at[t], dot);
+            }
+        });
+        T const pull = warp_sum(dot) * r * r / static_cast<T>(rows.columns);
+        each([&](int p, index_t j) {
+            for (int t = 0; t < size; ++t) a[p].at[t] = (a[p].at[t] - x[p].at[t] * pull) * r;
+            if (rows.has_own()) {
+                auto const own = load(rows.of_sum.from(start), j);
+                for (int t = 0; t < size; ++t) a[p].at[t] = add_rounded(a[p].at[t], own.at[t]);
+            }
+            rows.dx.from(start).store(a[p], j, rows.columns, rows.aligned);
+        });
+    }
+};
+
 /// Σ g · x · r over each strip of rows, by columns: [strips, columns].
 template <class T>
 struct norm_weight_strips {
     static constexpr int threads = 64;
-    static constexpr index_t rows_of_strip = 32, length = threads * packet<T>::size;
+    static constexpr index_t length = threads * packet<T>::size;
     input<T> g, x;
     T const* inverse;
     index_t rows, columns;
     bool aligned;
     T* y;
 
-    static index_t strips(index_t rows) { return (rows + rows_of_strip - 1) / rows_of_strip; }
     __host__ __device__ index_t tiles() const { return (columns + length - 1) / length; }
-    index_t blocks() const { return strips(rows) * tiles(); }
+    index_t blocks() const { return norm_strips(rows) * tiles(); }
 
     __device__ void operator()(index_t block) const {
         index_t const strip = block / tiles();

@@ -3,7 +3,9 @@
 /// How products in float are computed: matrix products, and those inside attention.
 #pragma once
 
-#include "grove/core/config.hpp"
+#include <string_view>
+
+#include "grove/core/error.hpp"
 
 namespace grove::inline GROVE_ISA {
 
@@ -19,8 +21,18 @@ enum class product_mode {
 enum class product_precision {
     float32,  ///< nothing; no tensor cores
     tf32,     ///< 10 bits of fraction, on tensor cores
-    bf16,     ///< 7 bits of fraction, on tensor cores, twice as fast
+    /// 7 bits of fraction, on tensor cores, twice as fast; so are activations, which take half the
+    /// memory. Weights and their gradients, logits and statistics stay float.
+    bf16,
 };
+/// By its name. Throws configuration_error for another.
+inline product_precision product_precision_of(std::string_view name) {
+    if (name == "float32") return product_precision::float32;
+    if (name == "tf32") return product_precision::tf32;
+    require<configuration_error>(name == "bf16", "product_precision",
+                                 "expected float32, tf32 or bf16, got ", name);
+    return product_precision::bf16;
+}
 
 /// How products in float are computed. Attention is exact in either mode.
 struct product_options {

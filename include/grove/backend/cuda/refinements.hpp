@@ -100,12 +100,22 @@ public:
     buffer<T> rope(buffer<T> const& x, buffer<T> const& table, indices const& positions,
                    index_t heads, index_t dim, rope_pairs pairs, bool inverse) {
         auto y = activations<T>(x.size());
-        system().each_block(
-            positions.size(),
-            detail::rope_rows<T>{x.input(), table.numbers(), positions.data(), table.size() / dim,
-                                 static_cast<int>(heads), static_cast<int>(dim),
-                                 pairs == rope_pairs::halves, inverse ? T(-1) : T(1),
-                                 system().faults("rope"), y.output()});
+        detail::rope_rows<T> const rows{x.input(),
+                                        table.numbers(),
+                                        positions.numbers(),
+                                        table.size() / dim,
+                                        static_cast<int>(heads),
+                                        static_cast<int>(dim),
+                                        pairs == rope_pairs::halves,
+                                        inverse ? T(-1) : T(1),
+                                        system().faults("rope"),
+                                        y.output()};
+        if (detail::rope_packets<T>::fits(rows, positions.size())) {
+            auto const packets = detail::rope_packets<T>::of(rows);
+            system().each(packets.places(positions.size()), packets);
+        } else {
+            system().each_block(positions.size(), rows);
+        }
         return y;
     }
 
@@ -361,15 +371,20 @@ private:
         auto dx = alike(x, rows * columns), dw = allocate<T>(columns);
         bool const aligned =
             detail::all_rows_aligned(columns, g.input(), x.input(), w.input(), of_x.input());
+        using block = detail::norm_gradient_block<T>;
         detail::norm_gradient_rows<T> const norm{{rows},    g.input(),         x.input(),
                                                  w.input(), inverse.numbers(), columns,
                                                  aligned,   dx.output(),       of_x.input()};
-        system().each_block(norm.blocks(), norm);
-        index_t const count = detail::norm_weight_strips<T>::strips(rows);
+        index_t const count = detail::norm_strips(rows);
         auto const partial = allocate<T>(count * columns);
-        detail::norm_weight_strips<T> const strips{g.input(), x.input(), inverse.numbers(), rows,
-                                                   columns,   aligned,   partial.data()};
-        system().each_block(strips.blocks(), strips);
+        if (columns <= block::most_columns) {
+            system().each_block(count, block{norm, partial.data()});
+        } else {
+            system().each_block(norm.blocks(), norm);
+            detail::norm_weight_strips<T> const strips{
+                g.input(), x.input(), inverse.numbers(), rows, columns, aligned, partial.data()};
+            system().each_block(strips.blocks(), strips);
+        }
         detail::strip_sums<T> const sums{partial.numbers(), count, columns, dw.data()};
         system().each_block(sums.blocks(), sums);
         return {dx, dw};

@@ -71,7 +71,7 @@ struct group_tiles {
 template <>
 struct group_tiles<bf16_numbers> {
     static constexpr tensor_extents few{16, 64, 16, 16, 64, 6, 0}, more{64, 64, 32, 32, 64, 4, 0},
-        many{128, 256, 64, 64, 64, 3, 0};
+        many{128, 128, 64, 64, 64, 3, 0};
 };
 
 template <class Numbers>
