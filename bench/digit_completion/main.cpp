@@ -104,6 +104,8 @@ struct settings {
     index_t steps = 0;       // 0: 200 of PPO, 500 of GRPO
     index_t explore = 2400;  // of GRPO: steps before that learn from the best of each group
     double entropy = -1;     // nats per token held at the beginning; none: 0 of PPO, 0.3 of GRPO
+    double grip = 0.002;     // by which the entropy's coefficient moves in a step
+    double rate = 1e-4;      // of PPO's policy; the critic's is 1e-3
     std::uint64_t seed = 0;
 };
 
@@ -126,7 +128,7 @@ double run(Trainer& trainer, std::string const& name, index_t steps, double entr
     grove::jsonl_writer file(s.out + '/' + name + ".jsonl");
     grove::progress_line line(std::cerr, grove::progress(steps),
                               {.terminal = isatty(STDERR_FILENO) == 1});
-    grove::rl::adaptive_entropy control{.step = 0.002};
+    grove::rl::adaptive_entropy control{.step = s.grip};
     double best = 0;
     trainer.run(steps, problem_of, digit_tokenizer{}, rule, [&](auto const& report) {
         auto record = report.metrics;
@@ -161,11 +163,11 @@ double train_ppo(model& policy, settings const& s) {
         static_cast<index_t>(problems_of(grove::problem_split::training).size());
     // A reward of entropy does what a divergence from a random policy does.
     options.kl.coefficient = s.entropy > 0 ? 0 : 0.005;
-    options.critic_rate = 10;  // 1e-3 beside the policy's 1e-4
+    options.critic_rate = 1e-3 / s.rate;
     options.generation = generation(1.0);
     options.learning = learning();
     grove::ppo_trainer trainer(policy, grove::rl::ppo{}, options,
-                               grove::constant_schedule{.peak = 1e-4});
+                               grove::constant_schedule{.peak = s.rate});
     return run(
         trainer, "ppo", s.steps > 0 ? s.steps : 200, std::max(s.entropy, 0.0), s, policy,
         [](auto const& c, grove::response const&) { return token_rewards(c.text, c.reference); });
@@ -208,6 +210,9 @@ int main(int argc, char** argv) try {
         ->capture_default_str();
     app.add_option("--entropy", s.entropy, "nats a token at first; below 0: none, 0.3 of grpo")
         ->capture_default_str();
+    app.add_option("--grip", s.grip, "by which the coefficient of entropy moves in a step")
+        ->capture_default_str();
+    app.add_option("--rate", s.rate, "learning rate of ppo's policy")->capture_default_str();
     app.add_option("--seed", s.seed, "seed of every draw")->capture_default_str();
     CLI11_PARSE(app, argc, argv);
     backend b;

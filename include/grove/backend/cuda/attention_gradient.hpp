@@ -19,25 +19,29 @@ struct attention_operands {
     T *dq, *dk, *dv;
 };
 
-/// Σ a · b of each row, by a warp.
+/// Σ a · b of each row, by a quarter of a warp.
 template <class T>
 struct row_dots {
-    static constexpr int threads = 256, rows_of_block = threads / 32;
+    static constexpr int threads = 256, lanes = 8, rows_of_block = threads / lanes;
     input<T> a, b;
     index_t rows;
     int columns;
+    bool aligned;
     T* y;
 
     index_t blocks() const { return (rows + rows_of_block - 1) / rows_of_block; }
     __device__ void operator()(index_t block) const {
-        index_t const row = block * rows_of_block + threadIdx.x / 32;
-        if (row >= rows) return;
+        index_t const row = block * rows_of_block + threadIdx.x / lanes;
+        int const lane = static_cast<int>(threadIdx.x) % lanes;
+        index_t const start = (row < rows ? row : 0) * columns;
         T sum = T(0);
-        int const lane = static_cast<int>(threadIdx.x) % 32;
-        for (int j = lane; j < columns; j += 32)
-            sum = math::fma(a[row * columns + j], b[row * columns + j], sum);
-        sum = warp_sum(sum);
-        if (lane == 0) y[row] = sum;
+        each_packet<T>(columns, lane, lanes, [&](index_t j) {
+            auto const x = a.from(start).load(j, columns, aligned);
+            auto const z = b.from(start).load(j, columns, aligned);
+            for (int t = 0; t < packet<T>::size; ++t) sum = math::fma(x.at[t], z.at[t], sum);
+        });
+        for (int step = lanes / 2; step > 0; step /= 2) sum += __shfl_xor_sync(~0U, sum, step);
+        if (lane == 0 && row < rows) y[row] = sum;
     }
 };
 

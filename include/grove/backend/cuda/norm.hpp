@@ -72,6 +72,7 @@ struct norm_gradient_rows : warp_rows {
     bool aligned;
     output<T> dx;
     input<T> of_sum = {};  ///< x's own gradient
+    bf16* copy = nullptr;  ///< of dx, rounded
 
     __device__ bool has_own() const { return of_sum.full != nullptr || of_sum.half != nullptr; }
 
@@ -98,8 +99,13 @@ struct norm_gradient_rows : warp_rows {
                 auto const own = of_sum.from(i * columns).load(j, columns, aligned);
                 for (int t = 0; t < packet<T>::size; ++t) a.at[t] = add_rounded(a.at[t], own.at[t]);
             }
-            dx.from(i * columns).store(a, j, columns, aligned);
+            store(a, i, j);
         });
+    }
+    __device__ void store(packet<T> const& a, index_t i, index_t j) const {
+        dx.from(i * columns).store(a, j, columns, aligned);
+        if (copy != nullptr)
+            output<T>{nullptr, copy}.from(i * columns).store(a, j, columns, aligned);
     }
 };
 
@@ -119,13 +125,12 @@ struct norm_gradient_block {
     T* y;
 
     __device__ void operator()(index_t strip) const {
-        __shared__ T sums[warps][most_columns];
-        part sum = {};
+        __shared__ __align__(16) T sums[warps][most_columns];
         int const warp = static_cast<int>(threadIdx.x) / 32;
         index_t const first = strip * rows_of_strip;
+        each([&](int, index_t j) { at(sums[warp], j) = {}; });
         for (index_t i = first + warp; i < first + rows_of_strip && i < rows.rows; i += warps)
-            add_row(i, sum);
-        each([&](int p, index_t j) { *reinterpret_cast<packet<T>*>(&sums[warp][j]) = sum[p]; });
+            add_row(i, sums[warp]);
         __syncthreads();
         for (index_t j = threadIdx.x; j < rows.columns; j += threads) {
             T all = sums[0][j];
@@ -143,8 +148,11 @@ private:
             if (j < rows.columns) body(p, j);
         }
     }
-    /// dx of row i; its g · x · r are added to `sum`.
-    __device__ void add_row(index_t i, part& sum) const {
+    __device__ static packet<T>& at(T* sums, index_t j) {
+        return *reinterpret_cast<packet<T>*>(sums + j);
+    }
+    /// dx of row i; its g · x · r are added to `sums`.
+    __device__ void add_row(index_t i, T* sums) const {
         auto const load = [&](input<T> const& from, index_t j) {
             return from.load(j, rows.columns, rows.aligned);
         };
@@ -156,11 +164,13 @@ private:
         each([&](int p, index_t j) { a[p] = load(g, j), x[p] = load(xs, j); });
         each([&](int p, index_t j) {
             auto const w = load(rows.w, j);
+            auto sum = at(sums, j);
             for (int t = 0; t < size; ++t) {
-                sum[p].at[t] = math::fma(a[p].at[t] * r, x[p].at[t], sum[p].at[t]);
+                sum.at[t] = math::fma(a[p].at[t] * r, x[p].at[t], sum.at[t]);
                 a[p].at[t] *= w.at[t];
                 dot = math::fma(a[p].at[t], x[p].at[t], dot);
             }
+            at(sums, j) = sum;
         });
         T const pull = warp_sum(dot) * r * r / static_cast<T>(rows.columns);
         each([&](int p, index_t j) {
@@ -169,7 +179,7 @@ private:
                 auto const own = load(rows.of_sum.from(start), j);
                 for (int t = 0; t < size; ++t) a[p].at[t] = add_rounded(a[p].at[t], own.at[t]);
             }
-            rows.dx.from(start).store(a[p], j, rows.columns, rows.aligned);
+            rows.store(a[p], i, j);
         });
     }
 };

@@ -169,7 +169,12 @@ public:
         auto const e = extents("attention_backward", shape, q.size(), k.size(), offsets, key_first,
                                key_counts);
         auto const mean = allocate<T>(log_normalizer.size());
-        detail::row_dots<T> const dots{g.input(), out.input(), mean.size(), e.width, mean.data()};
+        detail::row_dots<T> const dots{g.input(),
+                                       out.input(),
+                                       mean.size(),
+                                       e.width,
+                                       detail::all_rows_aligned(e.width, g.input(), out.input()),
+                                       mean.data()};
         system().each_block(dots.blocks(), dots);
         if constexpr (std::is_same_v<T, float>) {
             if (precision_ == product_precision::bf16 && !detail::heads_are_wide(e))
@@ -372,9 +377,14 @@ private:
         bool const aligned =
             detail::all_rows_aligned(columns, g.input(), x.input(), w.input(), of_x.input());
         using block = detail::norm_gradient_block<T>;
-        detail::norm_gradient_rows<T> const norm{{rows},    g.input(),         x.input(),
-                                                 w.input(), inverse.numbers(), columns,
-                                                 aligned,   dx.output(),       of_x.input()};
+        detail::norm_gradient_rows<T> norm{{rows},    g.input(),         x.input(),
+                                           w.input(), inverse.numbers(), columns,
+                                           aligned,   dx.output(),       of_x.input()};
+        // A stream's gradient is full; the products of the branch before it read it rounded.
+        if constexpr (std::is_same_v<T, float>) {
+            if (precision_ == product_precision::bf16 && !dx.is_rounded() && dx.size() > 0)
+                norm.copy = dx.writes_both();
+        }
         index_t const count = detail::norm_strips(rows);
         auto const partial = allocate<T>(count * columns);
         if (columns <= block::most_columns) {
