@@ -36,8 +36,10 @@ struct swiglu_runs : row_runs<T> {
         index_t const columns = this->columns, i = this->row(block), j = this->column(block);
         if (j >= columns) return;
         auto const from = x.from(i * 2 * columns);
-        auto a = from.load(j, columns, aligned);
-        auto const u = from.from(columns).load(j, columns, aligned);
+        auto const gate = from.fetch(j, columns, aligned),
+                   up = from.from(columns).fetch(j, columns, aligned);
+        auto a = x.value(gate, aligned);
+        auto const u = x.value(up, aligned);
         for (int t = 0; t < packet<T>::size; ++t)
             a.at[t] = a.at[t] * math::sigmoid(a.at[t]) * u.at[t];
         y.from(i * columns).store(a, j, columns, aligned);
@@ -54,9 +56,11 @@ struct swiglu_gradient_runs : row_runs<T> {
         index_t const columns = this->columns, i = this->row(block), j = this->column(block);
         if (j >= columns) return;
         auto const from = x.from(i * 2 * columns);
-        auto a = from.load(j, columns, aligned);
-        auto u = from.from(columns).load(j, columns, aligned);
-        auto const gi = g.from(i * columns).load(j, columns, aligned);
+        auto const gate = from.fetch(j, columns, aligned),
+                   up = from.from(columns).fetch(j, columns, aligned),
+                   slope = g.from(i * columns).fetch(j, columns, aligned);
+        auto a = x.value(gate, aligned), u = x.value(up, aligned);
+        auto const gi = g.value(slope, aligned);
         for (int t = 0; t < packet<T>::size; ++t) {
             T const s = math::sigmoid(a.at[t]), silu = a.at[t] * s;
             a.at[t] = gi.at[t] * u.at[t] * (s + silu * (T(1) - s));

@@ -82,7 +82,8 @@ private:
         bool const whole = in_packets && first + width <= size;
         packet<T> x[Inputs], y[Outputs];
         if (whole) {
-            (read_packet(first, at.inputs[I], x[I]), ...);
+            uint4 const fetched[] = {fetch(first, at.inputs[I])...};  // all are under way at once
+            ((x[I] = value(fetched[I], at.inputs[I])), ...);
         } else {
 #pragma unroll
             for (int w = 0; w < width; ++w)
@@ -104,16 +105,17 @@ private:
     __device__ T number(std::uint32_t number, operand<input<T>> const& o) const {
         return o.data[place(number, o)];
     }
-    __device__ void read_packet(std::uint32_t first, operand<input<T>> const& o,
-                                packet<T>& x) const {
-        index_t const from = place(first, o);
-        if (o.column_stride == 1) {
-            x = o.data.from(from).load(0, width, true);
-            return;
-        }
-        T const repeated = o.data[from];
+    /// A packet of an operand that has one for each place, else its number, as they lie in memory.
+    __device__ uint4 fetch(std::uint32_t first, operand<input<T>> const& o) const {
+        bool const whole = o.column_stride == 1;
+        return o.data.from(place(first, o)).fetch(0, whole ? width : 1, whole);
+    }
+    __device__ packet<T> value(uint4 const& fetched, operand<input<T>> const& o) const {
+        bool const whole = o.column_stride == 1;
+        auto x = o.data.value(fetched, whole);
 #pragma unroll
-        for (int w = 0; w < width; ++w) x.at[w] = repeated;
+        for (int w = 1; w < width; ++w) x.at[w] = whole ? x.at[w] : x.at[0];
+        return x;
     }
 };
 

@@ -55,8 +55,10 @@ struct norm_rows : warp_rows {
 private:
     __device__ void add(index_t first) const {
         each_packet<T>(columns, lane(), 32, [&](index_t j) {
-            auto a = old.from(first).load(j, columns, aligned);
-            auto const b = added.from(first).load(j, columns, aligned);
+            auto const fetched = old.from(first).fetch(j, columns, aligned),
+                       more = added.from(first).fetch(j, columns, aligned);
+            auto a = old.value(fetched, aligned);
+            auto const b = added.value(more, aligned);
             for (int t = 0; t < packet<T>::size; ++t) a.at[t] = add_rounded(a.at[t], b.at[t]);
             sum.from(first).store(a, j, columns, aligned);
         });
@@ -114,18 +116,17 @@ inline constexpr index_t rows_of_strip = 16;
 inline index_t norm_strips(index_t rows) { return (rows + rows_of_strip - 1) / rows_of_strip; }
 
 /// The same for the rows of a strip, and Σ g · x · r over them by columns: [strips, columns]. A
-/// warp's row stays in its registers.
-template <class T>
+/// warp's row, of up to `Columns` numbers, stays in its registers.
+template <class T, int Columns>
 struct norm_gradient_block {
     static constexpr int threads = warp_rows::threads, warps = threads / 32;
-    static constexpr int size = packet<T>::size, packets = 32 / size;  ///< of a lane
-    static constexpr index_t most_columns = 32 * packets * size;
+    static constexpr int size = packet<T>::size, packets = Columns / 32 / size;  ///< of a lane
     using part = packet<T>[packets];
     norm_gradient_rows<T> rows;
     T* y;
 
     __device__ void operator()(index_t strip) const {
-        __shared__ __align__(16) T sums[warps][most_columns];
+        __shared__ __align__(16) T sums[warps][Columns];
         int const warp = static_cast<int>(threadIdx.x) / 32;
         index_t const first = strip * rows_of_strip;
         each([&](int, index_t j) { at(sums[warp], j) = {}; });
@@ -153,30 +154,36 @@ private:
     }
     /// dx of row i; its g · x · r are added to `sums`.
     __device__ void add_row(index_t i, T* sums) const {
-        auto const load = [&](input<T> const& from, index_t j) {
-            return from.load(j, rows.columns, rows.aligned);
+        auto const fetch = [&](uint4 (&to)[packets], input<T> const& from) {
+            each([&](int p, index_t j) { to[p] = from.fetch(j, rows.columns, rows.aligned); });
         };
-        part a, x;
+        uint4 fetched[packets], fetched_x[packets];
+        part a;
         T dot = T(0);
         index_t const start = i * rows.columns;
         auto const g = rows.g.from(start), xs = rows.x.from(start);
         T const r = rows.inverse[i];
-        each([&](int p, index_t j) { a[p] = load(g, j), x[p] = load(xs, j); });
+        fetch(fetched, g), fetch(fetched_x, xs);
         each([&](int p, index_t j) {
-            auto const w = load(rows.w, j);
+            a[p] = g.value(fetched[p], rows.aligned);
+            auto const x = xs.value(fetched_x[p], rows.aligned);
+            auto const w = rows.w.load(j, rows.columns, rows.aligned);
             auto sum = at(sums, j);
             for (int t = 0; t < size; ++t) {
-                sum.at[t] = math::fma(a[p].at[t] * r, x[p].at[t], sum.at[t]);
+                sum.at[t] = math::fma(a[p].at[t] * r, x.at[t], sum.at[t]);
                 a[p].at[t] *= w.at[t];
-                dot = math::fma(a[p].at[t], x[p].at[t], dot);
+                dot = math::fma(a[p].at[t], x.at[t], dot);
             }
             at(sums, j) = sum;
         });
         T const pull = warp_sum(dot) * r * r / static_cast<T>(rows.columns);
+        auto const owns = rows.of_sum.from(start);
+        if (rows.has_own()) fetch(fetched, owns);
         each([&](int p, index_t j) {
-            for (int t = 0; t < size; ++t) a[p].at[t] = (a[p].at[t] - x[p].at[t] * pull) * r;
+            auto const x = xs.value(fetched_x[p], rows.aligned);
+            for (int t = 0; t < size; ++t) a[p].at[t] = (a[p].at[t] - x.at[t] * pull) * r;
             if (rows.has_own()) {
-                auto const own = load(rows.of_sum.from(start), j);
+                auto const own = owns.value(fetched[p], rows.aligned);
                 for (int t = 0; t < size; ++t) a[p].at[t] = add_rounded(a[p].at[t], own.at[t]);
             }
             rows.store(a[p], i, j);

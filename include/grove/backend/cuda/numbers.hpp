@@ -35,18 +35,31 @@ struct input {
     /// Numbers [first, first + packet<T>::size) of a row that starts here; `rest` where it has
     /// ended.
     __device__ packet<T> load(index_t first, index_t columns, bool aligned, T rest = T(0)) const {
-        if (half == nullptr) return load_packet(full, first, columns, aligned, rest);
-        packet<T> y;
+        return value(fetch(first, columns, aligned, rest), aligned);
+    }
+    /// The same in two steps, so that several are under way at once: what lies in memory, and the
+    /// numbers.
+    __device__ uint4 fetch(index_t first, index_t columns, bool aligned, T rest = T(0)) const {
+        if (aligned && half == nullptr) return *reinterpret_cast<uint4 const*>(full + first);
+        uint4 y{};
         if (aligned) {
             auto const x = *reinterpret_cast<bf16_packet<T> const*>(half + first);
-#pragma unroll
-            for (int i = 0; i < packet<T>::size; ++i)
-                y.at[i] = static_cast<T>(__bfloat162float(x.at[i]));
+            *reinterpret_cast<bf16_packet<T>*>(&y) = x;
         } else {
+            auto& x = reinterpret_cast<packet<T>&>(y);
 #pragma unroll
             for (int i = 0; i < packet<T>::size; ++i)
-                y.at[i] = first + i < columns ? (*this)[first + i] : rest;
+                x.at[i] = first + i < columns ? (*this)[first + i] : rest;
         }
+        return y;
+    }
+    __device__ packet<T> value(uint4 const& fetched, bool aligned) const {
+        if (!aligned || half == nullptr) return reinterpret_cast<packet<T> const&>(fetched);
+        auto const& x = reinterpret_cast<bf16_packet<T> const&>(fetched);
+        packet<T> y;
+#pragma unroll
+        for (int i = 0; i < packet<T>::size; ++i)
+            y.at[i] = static_cast<T>(__bfloat162float(x.at[i]));
         return y;
     }
     /// Whether `columns` numbers a row can be loaded as packets.

@@ -376,7 +376,6 @@ private:
         auto dx = alike(x, rows * columns), dw = allocate<T>(columns);
         bool const aligned =
             detail::all_rows_aligned(columns, g.input(), x.input(), w.input(), of_x.input());
-        using block = detail::norm_gradient_block<T>;
         detail::norm_gradient_rows<T> norm{{rows},    g.input(),         x.input(),
                                            w.input(), inverse.numbers(), columns,
                                            aligned,   dx.output(),       of_x.input()};
@@ -387,8 +386,10 @@ private:
         }
         index_t const count = detail::norm_strips(rows);
         auto const partial = allocate<T>(count * columns);
-        if (columns <= block::most_columns) {
-            system().each_block(count, block{norm, partial.data()});
+        if (columns <= 256) {
+            system().each_block(count, detail::norm_gradient_block<T, 256>{norm, partial.data()});
+        } else if (columns <= 1024) {
+            system().each_block(count, detail::norm_gradient_block<T, 1024>{norm, partial.data()});
         } else {
             system().each_block(norm.blocks(), norm);
             detail::norm_weight_strips<T> const strips{
