@@ -55,21 +55,14 @@ struct head_limits<B> {
 template <class B>
 struct head_limits<autodiff<B>> : head_limits<B> {};
 
-/// Bytes of logits that a backend keeps from one pass for its gradient, instead of computing them
-/// again: none, unless it says so.
+/// Bytes of logits that a learning pass keeps for their gradient, instead of computing them again:
+/// none, unless the backend says so.
 template <class B>
 index_t kept_head_bytes(B& b) {
-    if constexpr (is_autodiff<B>)
-        return kept_head_bytes(b.inner());
-    else if constexpr (requires { b.kept_head_bytes(); })
-        return b.kept_head_bytes();
-    else
-        return 0;
-}
-/// Columns of the logits: no rows at all tell, too.
-template <class Tensor, class Logits>
-index_t head_columns(Tensor const& hidden, Logits const& logits) {
-    return logits(slice_rows(value_of(hidden), 0, 0)).columns();
+    if constexpr (is_autodiff<B>) {
+        if constexpr (requires { b.inner().kept_head_bytes(); }) return b.inner().kept_head_bytes();
+    }
+    return 0;
 }
 
 /// Where chunks begin, with the number of tokens behind it.
@@ -92,10 +85,10 @@ head_chunks head_cuts(index_t wanted, Tensor const& hidden, Logits const& logits
     auto& cuts = chunks.cuts;
     index_t chunk = wanted > 0 ? wanted : most;
     if (wanted == 0 && tokens > 1) {
-        index_t const width = std::max<index_t>(head_columns(hidden, logits), 1);
-        index_t const kept = is_autodiff<typename Tensor::backend_type> && may_keep
-                                 ? kept_head_bytes(hidden.backend())
-                                 : 0;
+        // No rows at all tell how wide the logits are, too.
+        index_t const columns = logits(slice_rows(value_of(hidden), 0, 0)).columns();
+        index_t const width = std::max<index_t>(columns, 1);
+        index_t const kept = may_keep ? kept_head_bytes(hidden.backend()) : 0;
         if (tokens <= kept / static_cast<index_t>(sizeof(T)) / width) return {{0, tokens}, true};
         index_t const rows = numbers / width;
         if (rows < most) {  // even chunks, which use the same memory again, in whole tiles
