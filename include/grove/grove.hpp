@@ -134,6 +134,7 @@
 #include "grove/env/running_moments.hpp"
 #include "grove/env/vector_environment.hpp"
 
+#include "grove/rollout/decode_passes.hpp"
 #include "grove/rollout/decode_step.hpp"
 #include "grove/rollout/draw.hpp"
 #include "grove/rollout/generate.hpp"

@@ -374,7 +374,7 @@ TEST_CASE("cuda: parts are put side by side, and everything else is fused too") 
             CHECK(y[i * 7 + j] == (j < 2 ? left[i * 2 + j] : right[i * 5 + j - 2]));
     CHECK(cuda_backend::name() == "cuda");
     CHECK(capabilities(cuda_backend()) ==
-          std::vector<std::string>{"join", "rms_norm", "add_rms_norm", "swiglu", "rope", "attention",
-                                   "expert_rows", "token_statistics", "token_sampling", "updates",
-                                   "graphs"});
+          std::vector<std::string>{"join", "rms_norm", "add_rms_norm", "swiglu", "rope", "rope_split",
+                                   "attention", "expert_rows", "token_statistics", "token_sampling",
+                                   "updates", "graphs"});
 }

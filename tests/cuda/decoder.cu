@@ -64,7 +64,9 @@ TEST_CASE("cuda: in bf16 a decoder is as near to the reference as 8 bits of a nu
         auto const got = model.all(decoder_outcome::sequences(9));
         CHECK(distance(got.learning, expected.learning) < 0.05);
         CHECK(distance(got.learning, expected.learning) > 1e-5);
-        CHECK(distance(got.gradients, expected.gradients) < 0.05);
+        // Rounding may make a router choose otherwise, and then other weights learn.
+        if (got.experts == expected.experts)
+            CHECK(distance(got.gradients, expected.gradients) < 0.05);
         CHECK(same_bits(got.acting, got.learning));
     }
 }

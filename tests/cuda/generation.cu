@@ -3,10 +3,16 @@
 // tokens are drawn one by one, with a key cache, has the bits of one packed pass over all of them.
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <cstring>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <utility>
 
-#include "../nn/small_decoder.hpp"
 #include "../instances/decoder_cuda.hpp"
+#include "../nn/small_decoder.hpp"
+#include "../thrown.hpp"
 #include "grove/rollout/generate.hpp"
 
 using namespace grove;
@@ -51,6 +57,12 @@ std::vector<float> evaluated(model_type const& model, std::vector<generation_req
     return to_host(lm_head(gather_rows(hidden, indices_from(backend, rows)),
                            [&](auto const& x) { return model.logits(x); }, targets,
                            {static_cast<float>(temperature), kept})[0]);
+}
+
+bool same(completion const& a, completion const& b) {
+    return a.tokens == b.tokens && a.log_probability == b.log_probability &&
+           a.kept.tokens == b.kept.tokens && a.kept.offsets == b.kept.offsets &&
+           a.reason == b.reason;
 }
 
 }  // namespace
@@ -142,6 +154,128 @@ TEST_CASE("cuda: recorded passes give the bits of eager ones, and are taken wher
             }
         }
     }
+}
+
+TEST_CASE("cuda: passes that are queued ahead give the bits of passes that wait") {
+    std::vector<sampling_options> const samplings{
+        {}, {.temperature = 0.7, .top_p = 0.9}, {.temperature = 0.0}, {.top_k = 3}};
+    for (auto precision : {product_precision::float32, product_precision::bf16})
+        for (auto config : {grove_test::dense_config(), grove_test::grouped_config()}) {
+            config.max_position_embeddings = 40;
+            cuda_backend backend({.precision = precision});
+            model_type model(backend, config, 1);
+            grove_test::set_weights(model);
+            for (auto const& sampling : samplings)
+                for (bool long_prompts : {false, true}) {
+                    auto asked = requests(24);
+                    if (!long_prompts)
+                        for (auto& request : asked) request.prompt.resize(1);
+                    // Some end with a token or a sequence, others where the cache is full.
+                    generation_options options{.sampling = sampling,
+                                               .max_new_tokens = 60,
+                                               .end_tokens = {0},
+                                               .stop_sequences = {{2, 3}, {5, 5, 1}}};
+                    options.graphs = false;
+                    auto const expected = generator(model, options)(asked);
+                    options.graphs = true;
+                    options.prefill_tokens = 5;
+                    for (index_t max_batch : {1, 3, 10, 32}) {
+                        options.max_batch = max_batch;
+                        generator ahead(model, options);
+                        for (int call = 0; call < 2; ++call) {
+                            std::vector<std::vector<std::int32_t>> seen(asked.size());
+                            auto const got =
+                                ahead(asked, [&](std::size_t request, completion const& so_far) {
+                                    seen[request].push_back(so_far.tokens.back());
+                                    CHECK(seen[request].size() == so_far.tokens.size());
+                                });
+                            for (std::size_t i = 0; i < got.size(); ++i) {
+                                CAPTURE(i);
+                                CHECK(same(got[i], expected[i]));
+                                CHECK(seen[i] == expected[i].tokens);
+                            }
+                        }
+                        CHECK(ahead.report().graph_launches > 0);
+                    }
+                }
+        }
+}
+
+TEST_CASE("cuda: without others that wait, tokens are seen in the order of passes that wait") {
+    cuda_backend backend;
+    model_type model(backend, grove_test::dense_config(), 1);
+    grove_test::set_weights(model);
+    auto const asked = requests(16);
+    generation_options options{.max_new_tokens = 12, .end_tokens = {0, 4}};
+    using seen = std::vector<std::pair<std::size_t, std::int32_t>>;
+    auto const order = [&] {
+        seen y;
+        generator(model, options)(asked, [&](std::size_t request, completion const& so_far) {
+            y.emplace_back(request, so_far.tokens.back());
+        });
+        return y;
+    };
+    auto const ahead = order();
+    options.graphs = false;
+    CHECK(ahead == order());
+}
+
+TEST_CASE("cuda: an exception with a pass under way leaves the generator fit for the next call") {
+    cuda_backend backend;
+    model_type model(backend, grove_test::dense_config(), 1);
+    grove_test::set_weights(model);
+    auto asked = requests(16);
+    for (auto& request : asked)
+        for (auto& token : request.prompt) token %= 5;
+    generation_options const options{.max_new_tokens = 12, .end_tokens = {0}, .max_batch = 8};
+    auto engine = std::make_unique<generator<cuda_backend, float>>(model, options);
+    auto const expected = (*engine)(asked);
+    for (int limit : {1, 2, 9, 23, 60}) {
+        int calls = 0;
+        auto const interrupt = [&](std::size_t, completion const&) {
+            if (++calls == limit) throw std::runtime_error("enough");
+        };
+        CHECK_THROWS_WITH((*engine)(asked, interrupt), "enough");
+        if (limit == 9) engine = std::make_unique<generator<cuda_backend, float>>(model, options);
+        auto const got = (*engine)(asked);
+        for (std::size_t i = 0; i < got.size(); ++i) CHECK(same(got[i], expected[i]));
+    }
+    // Token 5 leads to logits that are no numbers, once it has been drawn and is fed.
+    cuda_backend::buffer<float> embedding;
+    model.visit([&](auto& p) {
+        if (p.name.find("embed_tokens") != std::string::npos) embedding = p.value.buffer();
+    });
+    std::vector<float> sound(7 * 8);
+    backend.download(embedding, std::span(sound));
+    auto broken = sound;
+    broken[5 * 8] = std::nanf("");
+    for (int call = 0; call < 2; ++call) {
+        backend.assign(embedding, std::span<float const>(broken));
+        CHECK(grove_test::message_of<value_error>([&] { (*engine)(asked); }) ==
+              "[sampler] expected logits without NaN, got one at 0");
+        backend.assign(embedding, std::span<float const>(sound));
+        auto const got = (*engine)(asked);
+        for (std::size_t i = 0; i < got.size(); ++i) CHECK(same(got[i], expected[i]));
+    }
+}
+
+TEST_CASE("cuda: what is fetched arrives as it was, whatever is queued behind it") {
+    cuda_backend b;
+    index_t const size = 1 << 20;
+    std::vector<std::int32_t> const ones(size, 1), twos(size, 2);
+    auto x = b.upload(std::span<std::int32_t const>(ones));
+    cuda_backend::arrival<std::int32_t> first, second;
+    b.fetch(b.slice(x, 0, 3), second);  // forgotten
+    b.fetch(x, first);
+    b.assign(x, std::span<std::int32_t const>(twos));
+    b.fetch(b.slice(x, size - 5, 5), second);
+    auto const was = b.await(first), is = b.await(second);
+    CHECK(std::vector(was.begin(), was.end()) == ones);
+    CHECK(std::vector(is.begin(), is.end()) == std::vector<std::int32_t>(5, 2));
+    b.gather(x, 1, b.upload(std::span<std::int32_t const>(std::vector<std::int32_t>{size})));
+    b.fetch(x, first);
+    CHECK_THROWS_AS(b.await(first), value_error);
+    CHECK_NOTHROW(b.await(first));
 }
 
 TEST_CASE("cuda: recorded passes follow weights that move, and take no fresh memory") {

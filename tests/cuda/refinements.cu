@@ -26,7 +26,8 @@ template <class T>
 constexpr bool all_fused =
     has_add_rms_norm<cuda_backend, T> && has_swiglu<cuda_backend, T> && has_rope<cuda_backend, T> &&
     has_join<cuda_backend, T> && has_attention<cuda_backend, T> &&
-    has_expert_rows<cuda_backend, T> && has_token_statistics<cuda_backend, T> && has_updates<cuda_backend, T>;
+    has_expert_rows<cuda_backend, T> && has_token_statistics<cuda_backend, T> &&
+    has_updates<cuda_backend, T> && has_rope_split<cuda_backend, T>;
 static_assert(all_fused<float> && all_fused<double>);
 
 template <class T>
@@ -179,6 +180,16 @@ TEST_CASE_TEMPLATE("cuda: fused layers agree with their composites, values and g
                       return both_columns(std::array{sum, rms_norm_composite(sum, c, T(1e-6))});
                   },
                   x, branch, w) < tolerance<T>);
+        for (std::size_t part : {0, 1})  // nobody asks for the other one's gradient
+            CHECK(disagreement(
+                      [&](auto const& a, auto const& added, auto const& c) {
+                          return add_rms_norm(a, added, c, T(1e-6))[part];
+                      },
+                      [&](auto const& a, auto const& added, auto const& c) {
+                          auto const sum = a + added;
+                          return part == 0 ? sum : rms_norm_composite(sum, c, T(1e-6));
+                      },
+                      x, branch, w) < tolerance<T>);
         auto const gates = random_tensor<T>(b, {rows, 2 * columns}, 5);
         CHECK(disagreement([](auto const& a) { return swiglu(a); },
                            [](auto const& a) { return swiglu_composite(a); },
@@ -195,6 +206,25 @@ TEST_CASE_TEMPLATE("cuda: fused layers agree with their composites, values and g
             CHECK(disagreement(turn([](auto const&... a) { return rope(a...); }),
                                turn([](auto const&... a) { return rope_composite(a...); }),
                                heads) < tolerance<T>);
+            // The same heads as one query, one key and one value.
+            auto part = [&](auto const& split) {
+                return [&, split](auto const& a) {
+                    auto const table = rope_table<T>(a.backend(), 50, 2 * columns);
+                    auto const z = split(a, table, indices_from(a.backend(), positions));
+                    return concatenate_columns(std::vector(z.begin(), z.end()));
+                };
+            };
+            CHECK(disagreement(
+                      part([&](auto const& a, auto const& table, auto const& at) {
+                          return rope_split(a, table, at, {1, 1, 2 * columns}, pairs);
+                      }),
+                      part([&](auto const& a, auto const& table, auto const& at) {
+                          auto const three = std::array{2 * columns, 2 * columns, 2 * columns};
+                          auto y = split_columns(a, three);
+                          for (int i : {0, 1}) y[i] = rope(y[i], table, at, 1, pairs);
+                          return y;
+                      }),
+                      heads) < tolerance<T>);
         }
     }
 }
@@ -369,4 +399,11 @@ TEST_CASE("cuda: AdamW works in place where nobody looks, and refuses what is no
     CHECK(same_bits(to_host(model.parameters[3].value), numbers));
     CHECK(optimizer.steps() == 2);
     CHECK_FALSE(model.parameters[3].gradient.empty());
+    // Nor does anything move behind a pass that met a fault.
+    model.parameters[2].gradient = full(b, {2, 3}, 1.0F);
+    gather_rows(model.parameters[3].value, indices_from(b, {-1}));
+    CHECK_THROWS_WITH_AS(optimizer.step(model, 0.1), doctest::Contains("got -1 at 0"), value_error);
+    CHECK(same_bits(to_host(model.parameters[3].value), numbers));
+    optimizer.step(model, 0.1);
+    CHECK_FALSE(same_bits(to_host(model.parameters[3].value), numbers));
 }

@@ -109,6 +109,11 @@ TEST_CASE("cuda: rounded activations: laws, sums and rows") {
             b.write_rows(target, x[0], columns, up(b, ints{9, 3}));
             return target;
         });
+        f.compare({2 * size, 2 * columns, 4 * columns}, true, [&](cuda_backend& b, operands x) {
+            auto keys = b.slice(x[0], 0, size), values = b.slice(x[0], size, size);
+            b.write_row_pairs(keys, x[1], columns, values, x[2], 2 * columns, up(b, ints{9, 3}));
+            return x[0];
+        });
         f.compare({size}, true, [&](cuda_backend& b, operands x) {
             return b.slice(x[0], 3 * columns, 5 * columns);
         });

@@ -31,8 +31,9 @@ struct drawn {
 template <class T>
 drawn on_device(cuda_backend& b, std::vector<T> const& logits, index_t columns,
                 std::vector<double> const& uniforms, sampling_options const& options) {
-    auto const [tokens, offsets, kept] =
-        b.sample_tokens(up(b, logits), columns, up(b, uniforms), options);
+    auto const tokens = b.allocate<std::int32_t>(static_cast<index_t>(uniforms.size()));
+    auto const [offsets, kept] =
+        b.sample_tokens(up(b, logits), columns, up(b, uniforms), options, tokens);
     drawn y{down<std::int32_t>(b, tokens), std::vector<ints>(uniforms.size())};
     if (offsets.size() == 0) return y;
     ints const first = down<std::int32_t>(b, offsets), all = down<std::int32_t>(b, kept);

@@ -83,6 +83,26 @@ inline decoder_config softmax_config() {
     return config;
 }
 
+/// Places of the numbers of each matrix that a parameter is made of: of queries, keys and values
+/// side by side, or of itself.
+template <class Parameter>
+std::vector<std::vector<std::size_t>> matrices_of(decoder_config const& c, Parameter const& p) {
+    index_t const keys = c.num_key_value_heads * c.head_width(),
+                  columns = p.value.extents()[p.value.extents().rank() - 1],
+                  rows = p.value.size() / columns;
+    std::vector<index_t> parts{columns};
+    if (p.name.find("qkv_proj") != std::string::npos) parts = {columns - 2 * keys, keys, keys};
+    std::vector<std::vector<std::size_t>> matrices;
+    for (index_t first = 0; index_t part : parts) {
+        matrices.emplace_back();
+        for (index_t i = 0; i < rows * part; ++i)
+            matrices.back().push_back(
+                static_cast<std::size_t>(i / part * columns + first + i % part));
+        first += part;
+    }
+    return matrices;
+}
+
 /// Weight i of parameter k: sin((0.7 + 0.01 i) i + 1.3 k), halved for matrices, near 1 for norms.
 /// Bias of expert e in layer l: −1.5 + 0.4 sin(2 e + 3 l).
 template <class B, class T>
@@ -91,13 +111,15 @@ void set_weights(decoder<B, T>& model) {
     model.visit([&](auto& p) {
         bool const matrix = p.value.extents().rank() > 1;
         std::vector<T> numbers(static_cast<std::size_t>(p.value.size()));
-        for (std::size_t at = 0; at < numbers.size(); ++at) {
-            auto const i = static_cast<double>(at);
-            double const wave = std::sin((0.7 + 0.01 * i) * i + 1.3 * k);
-            numbers[at] = static_cast<T>(matrix ? 0.5 * wave : 1 + 0.2 * wave);
+        for (auto const& places : matrices_of(model.config(), p)) {
+            for (double i = 0; auto at : places) {
+                double const wave = std::sin((0.7 + 0.01 * i) * i + 1.3 * k);
+                numbers[at] = static_cast<T>(matrix ? 0.5 * wave : 1 + 0.2 * wave);
+                ++i;
+            }
+            ++k;
         }
         p.value = from_host(model.backend(), p.value.extents(), numbers);
-        ++k;
     });
     double layer = static_cast<double>(model.config().first_k_dense_replace);
     model.visit_routers([&](auto& router) {

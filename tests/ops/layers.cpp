@@ -183,6 +183,57 @@ TEST_CASE_TEMPLATE("rope: golden values, gradient, errors", B, reference_backend
     CHECK_THROWS_AS(rope_table<double>(b, 6, 0), configuration_error);
 }
 
+TEST_CASE_TEMPLATE("split_columns: parts, errors, gradient", B, reference_backend, eigen_backend) {
+    B b;
+    auto const x = random_tensor<double>(b, {3, 6}, 1);
+    auto const parts = split_columns(x, std::array<index_t, 3>{3, 1, 2});
+    CHECK(parts[1].extents() == shape{3, 1});
+    CHECK(to_host(parts[2]) == to_host(slice_columns(x, 4, 2)));
+    CHECK(to_host(concatenate_columns(std::vector(parts.begin(), parts.end()))) == to_host(x));
+    CHECK_THROWS_AS(split_columns(x, std::array<index_t, 2>{3, 2}), shape_error);
+    // A gradient of one part alone, and of two.
+    CHECK(check_gradient(
+              [](auto const& a) {
+                  auto const y = split_columns(a, std::array<index_t, 2>{4, 2})[1];
+                  return y * y;
+              },
+              x) < 1e-7);
+    CHECK(check_gradient(
+              [](auto const& a) {
+                  auto const y = split_columns(a, std::array<index_t, 3>{2, 2, 2});
+                  return y[0] * y[2];
+              },
+              x) < 1e-7);
+}
+
+TEST_CASE_TEMPLATE("rope_split: queries, keys and values side by side", B, reference_backend,
+                   eigen_backend) {
+    B b;
+    attention_shape const heads{3, 2, 4};
+    auto const parts = [&](auto const& a) {
+        auto const table = rope_table<double>(a.backend(), 6, 4);
+        return rope_split(a, table, indices_from(a.backend(), {3, 0, 5}), heads,
+                          rope_pairs::interleaved);
+    };
+    auto const x = random_tensor<double>(b, {3, 28}, 1);
+    auto const y = parts(x);
+    auto const turned = [&](index_t first, index_t count) {
+        return to_host(rope(slice_columns(x, first, 4 * count), rope_table<double>(b, 6, 4),
+                            indices_from(b, {3, 0, 5}), count, rope_pairs::interleaved));
+    };
+    CHECK(to_host(y[0]) == turned(0, 3));
+    CHECK(to_host(y[1]) == turned(12, 2));
+    CHECK(to_host(y[2]) == to_host(slice_columns(x, 20, 8)));
+    CHECK(check_gradient(
+              [&](auto const& a) {
+                  auto const z = parts(a);
+                  return concatenate_columns(std::vector(z.begin(), z.end()));
+              },
+              x) < 1e-7);
+    CHECK_THROWS_AS(parts(random_tensor<double>(b, {3, 24}, 1)), shape_error);
+    CHECK_THROWS_AS(parts(random_tensor<double>(b, {2, 28}, 1)), shape_error);
+}
+
 TEST_CASE_TEMPLATE("fused layers agree with their composites, values and gradients", T, float,
                    double) {
     eigen_backend b(2);

@@ -96,11 +96,11 @@ TEST_CASE("AdamW computes what torch computes") {
 }
 
 TEST_CASE("clipping brings the norm down to the limit") {
-    CHECK(clip_factor(4, 1) == 0.25);
-    CHECK(clip_factor(1, 1) == 1);
-    CHECK(clip_factor(0.5, 1) == 1);
-    CHECK(clip_factor(0, 1) == 1);
-    CHECK(clip_factor(1e30, 0) == 1);
+    CHECK(law::clip{1}(4) == 0.25);
+    CHECK(law::clip{1}(1) == 1);
+    CHECK(law::clip{1}(0.5) == 1);
+    CHECK(law::clip{1}(0) == 1);
+    CHECK(law::clip{0}(1e30) == 1);
 }
 
 TEST_CASE("two micro-batches make the step of one batch") {

@@ -102,6 +102,12 @@ public:
             return inner_->template tabulate<T>(detail::zero_law{}, like.size());
         });
     }
+    /// The same for a rule that takes an empty buffer for a gradient that nobody asked for.
+    template <class T, std::size_t Count, class Rule>
+    std::array<buffer<T>, Count> record_partial(std::array<value<T>, Count> y, Rule rule) {
+        return tape_.record_joint<T>(std::move(y), std::move(rule),
+                                     [](value<T> const&) { return value<T>(); });
+    }
     /// Adds to the gradient of a tracked buffer; ignored for others.
     template <class T>
     void accumulate(buffer<T> const& x, value<T> gradient) {

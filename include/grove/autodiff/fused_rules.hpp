@@ -42,6 +42,20 @@ public:
         });
     }
 
+    /// The parts of x at these views, which fill all of it: reads whose gradients are joined.
+    template <class T, std::size_t N>
+        requires has_join<B, T>
+    std::array<buffer<T>, N> split(buffer<T> const& x, std::array<strided_view, N> const& views) {
+        std::array<value<T>, N> y;
+        for (std::size_t i = 0; i < N; ++i) y[i] = inner().strided_read(x.value, views[i]);
+        if (!x.tracked()) return plain(y);
+        return self().template record_joint<T>(std::move(y), [=, this](
+                                                                 std::array<value<T>, N> const& g) {
+            self().accumulate(x, inner().join(std::vector(g.begin(), g.end()),
+                                              std::vector(views.begin(), views.end()), x.size()));
+        });
+    }
+
     template <class T>
         requires has_rms_norm<B, T>
     std::array<buffer<T>, 2> rms_norm(buffer<T> const& x, buffer<T> const& w, index_t rows,
@@ -73,9 +87,14 @@ public:
             inner().add_rms_norm(x.value, y.value, w.value, rows, columns, epsilon);
         if (!x.tracked() && !y.tracked() && !w.tracked())
             return {buffer<T>{sum}, buffer<T>{normed}, buffer<T>{inverse}};
-        auto out = self().template record_joint<T>(
+        auto out = self().template record_partial<T>(
             std::array{sum, normed},
             [=, this, s = sum, r = inverse](std::array<value<T>, 2> const& g) {
+                if (g[1].size() < s.size()) {  // of the sum alone
+                    self().accumulate(x, g[0]);
+                    self().accumulate(y, g[0]);
+                    return;
+                }
                 auto [ds, dw] =
                     inner().add_rms_norm_backward(g[0], g[1], s, w.value, r, rows, columns);
                 self().accumulate(x, ds);
@@ -83,6 +102,21 @@ public:
                 self().accumulate(w, dw);
             });
         return {out[0], out[1], buffer<T>{inverse}};
+    }
+    /// {x, its norm}, joined on the way back as if x were a sum.
+    template <class T>
+        requires has_add_rms_norm<B, T>
+    std::array<buffer<T>, 2> keep_rms_norm(buffer<T> const& x, buffer<T> const& w, index_t rows,
+                                           index_t columns, T epsilon) {
+        auto [y, inverse] = inner().rms_norm(x.value, w.value, rows, columns, epsilon);
+        if (!x.tracked() && !w.tracked()) return plain(std::array{x.value, y});
+        return self().template record_joint<T>(
+            std::array{x.value, y}, [=, this, r = inverse](std::array<value<T>, 2> const& g) {
+                auto [dx, dw] =
+                    inner().add_rms_norm_backward(g[0], g[1], x.value, w.value, r, rows, columns);
+                self().accumulate(x, dx);
+                self().accumulate(w, dw);
+            });
     }
     template <class T>
         requires has_add_rms_norm<B, T>
@@ -119,6 +153,25 @@ public:
             self().accumulate(
                 x, inner().rope(g, table.value, positions.value, heads, dim, pairs, !inverse));
         });
+    }
+    template <class T>
+        requires has_rope_split<B, T>
+    std::array<buffer<T>, 3> rope_split(buffer<T> const& x, buffer<T> const& table,
+                                        indices const& positions, attention_shape const& shape,
+                                        rope_pairs pairs) {
+        auto y = inner().rope_split(x.value, table.value, positions.value, shape, pairs);
+        if (!x.tracked()) return plain(y);
+        return self().template record_joint<T>(std::move(y), [=, this](
+                                                                 std::array<value<T>, 3> const& g) {
+            self().accumulate(x, inner().rope_join(g, table.value, positions.value, shape, pairs));
+        });
+    }
+    template <class T>
+        requires has_rope_split<B, T>
+    buffer<T> rope_join(std::array<buffer<T>, 3> const& parts, buffer<T> const& table,
+                        indices const& positions, attention_shape const& shape, rope_pairs pairs) {
+        return {inner().rope_join(std::array{parts[0].value, parts[1].value, parts[2].value},
+                                  table.value, positions.value, shape, pairs)};
     }
     template <class T>
         requires has_attention<B, T>
@@ -229,6 +282,13 @@ public:
     }
 
 private:
+    /// Results that nothing is learned through.
+    template <class Value, std::size_t N>
+    static std::array<tracked_buffer<Value>, N> plain(std::array<Value, N> const& y) {
+        std::array<tracked_buffer<Value>, N> all;
+        for (std::size_t i = 0; i < N; ++i) all[i] = {y[i]};
+        return all;
+    }
     Tape& self() { return static_cast<Tape&>(*this); }
     B& inner() { return self().inner(); }
 };

@@ -51,8 +51,8 @@ concept has_rms_norm = requires(B& b, typename B::template buffer<T> const& x) {
 };
 
 /// The norm of s = x + y, as rms_norm's of s, in one: `add_rms_norm` → {s, normed s, 1/√…};
-/// `add_rms_norm_backward` for the gradients of s and of its norm → {ds, dw}, where ds is the
-/// gradient of x and of y.
+/// `add_rms_norm_backward` for the gradients of s, where it is not empty, and of its norm → {ds,
+/// dw}, where ds is the gradient of x and of y.
 template <class B, class T>
 concept has_add_rms_norm =
     has_rms_norm<B, T> && requires(B& b, typename B::template buffer<T> const& x) {
@@ -100,6 +100,16 @@ concept has_activation_storage = requires(B& b, typename B::template buffer<T> c
     { b.as_activations(x) } -> std::same_as<typename B::template buffer<T>>;
 };
 
+/// `write_rows` of two targets at the same rows, in one: keys and values.
+template <class B, class T>
+concept has_row_pairs =
+    requires(B& b, typename B::template buffer<T>& target, typename B::template buffer<T> const& x,
+             typename B::template buffer<std::int32_t> const& index) {
+        {
+            b.write_row_pairs(target, x, index_t{}, target, x, index_t{}, index)
+        } -> std::same_as<void>;
+    };
+
 /// Rotary embedding of [tokens, heads · dim] by a table [positions, dim] of cosines beside sines;
 /// the gradient is the rotation by the negative angle.
 template <class B, class T>
@@ -109,6 +119,23 @@ concept has_rope = requires(B& b, typename B::template buffer<T> const& x,
         b.rope(x, x, positions, index_t{}, index_t{}, rope_pairs{}, bool{})
     } -> std::same_as<typename B::template buffer<T>>;
 };
+
+/// Queries, keys and values side by side, [tokens, (heads + 2 · key_value_heads) · head_dim]:
+/// `rope_split` → {q, k, v} with q and k rotated; `rope_join` is its gradient, from those of the
+/// three.
+template <class B, class T>
+concept has_rope_split =
+    has_rope<B, T> && requires(B& b, typename B::template buffer<T> const& x,
+                               std::array<typename B::template buffer<T>, 3> const& parts,
+                               typename B::template buffer<std::int32_t> const& positions,
+                               attention_shape const& shape) {
+        {
+            b.rope_split(x, x, positions, shape, rope_pairs{})
+        } -> std::same_as<std::array<typename B::template buffer<T>, 3>>;
+        {
+            b.rope_join(parts, x, positions, shape, rope_pairs{})
+        } -> std::same_as<typename B::template buffer<T>>;
+    };
 
 /// Causal attention over packed sequences: queries of sequence s are rows offsets[s] …
 /// offsets[s+1]; its keys are `key_counts[s]` rows from `key_first[s]`. `attention` → {out, log Σ
@@ -162,17 +189,18 @@ concept has_token_statistics = requires(B& b, typename B::template buffer<T> con
 };
 
 /// A token from each row of logits [rows, vocabulary], by inverse transform of uniforms [rows] in
-/// [0, 1): `sampler` (rollout/sampler.hpp) where the logits are. `sample_tokens` → {tokens [rows],
-/// offsets [rows + 1], kept}: row i kept the tokens kept[offsets[i]] … kept[offsets[i+1]],
-/// ascending; `kept` may be longer, and both are empty where nothing truncates. A NaN among the
-/// logits and an infinite largest one throw value_error when the host next waits.
+/// [0, 1): `sampler` (rollout/sampler.hpp) where the logits are. `sample_tokens` writes tokens
+/// [rows] → {offsets [rows + 1], kept}: row i kept the tokens kept[offsets[i]] …
+/// kept[offsets[i+1]], ascending; `kept` may be longer, and both are empty where nothing truncates.
+/// A NaN among the logits and an infinite largest one throw value_error when the host next waits.
 template <class B, class T>
 concept has_token_sampling =
     requires(B& b, typename B::template buffer<T> const& x,
-             typename B::template buffer<double> const& uniforms, sampling_options const& options) {
+             typename B::template buffer<double> const& uniforms, sampling_options const& options,
+             typename B::template buffer<std::int32_t> const& tokens) {
         {
-            b.sample_tokens(x, index_t{}, uniforms, options)
-        } -> std::same_as<std::array<typename B::template buffer<std::int32_t>, 3>>;
+            b.sample_tokens(x, index_t{}, uniforms, options, tokens)
+        } -> std::same_as<std::array<typename B::template buffer<std::int32_t>, 2>>;
     };
 
 /// A parameter, its gradient and its two moments, and the law (w, g, m, v) → (w, m, v) that moves
@@ -191,30 +219,37 @@ struct archetype_update_law {
         return {{w, m, v}};
     }
 };
+struct archetype_clip {
+    GROVE_HD double operator()(double) const { return 1; }
+};
 }  // namespace detail
 
-/// Work over all parameters at once: `update`, where other holders of a replaced buffer keep its
-/// numbers, and `norm`: √Σ x² over all arrays, in double.
+/// One step of all parameters at once: each gradient, times clip(norm) of the norm √Σ g² of all, in
+/// double. → the norm; where it is not finite nothing changes. Other holders of a replaced buffer
+/// keep its numbers.
 template <class B, class T>
 concept has_updates =
-    requires(B& b, std::vector<typename B::template buffer<T>> const& x,
-             std::vector<parameter_update<typename B::template buffer<T>,
-                                          detail::archetype_update_law>> const& all) {
-        { b.update(all) } -> std::same_as<void>;
-        { b.norm(x) } -> std::same_as<double>;
+    requires(B& b, std::vector<parameter_update<typename B::template buffer<T>,
+                                                detail::archetype_update_law>> const& all) {
+        { b.update(all, detail::archetype_clip{}) } -> std::same_as<double>;
     };
 
 /// Work that is recorded once and launched again as a whole. `can_capture` says whether this
 /// instance records at all; `capture(work)` runs work() to record it, and `launch` of the result
-/// does it. Inputs come by `assign`, which writes to a buffer that stays where it is.
+/// does it. Inputs come by `assign`, which writes to a buffer that stays where it is. `fetch`
+/// queues a download behind it, and `await` waits for that alone, not for the launches that came
+/// later.
 template <class B>
 concept has_graphs = requires(B& b, typename B::graph& recorded, void (*work)(),
                               typename B::template buffer<std::int32_t>& target,
-                              std::span<std::int32_t const> source) {
+                              std::span<std::int32_t const> source,
+                              typename B::template arrival<std::int32_t>& arrival) {
     { b.can_capture() } -> std::same_as<bool>;
     { b.capture(work) } -> std::same_as<typename B::graph>;
     { recorded.launch() };
     { b.assign(target, source) };
+    { b.fetch(target, arrival) };
+    { b.await(arrival) } -> std::same_as<std::span<std::int32_t const>>;
 };
 
 /// Names of the fused operations that this backend offers for T.
@@ -226,6 +261,7 @@ std::vector<std::string> capabilities(B const&) {
     if (has_add_rms_norm<B, T>) names.emplace_back("add_rms_norm");
     if (has_swiglu<B, T>) names.emplace_back("swiglu");
     if (has_rope<B, T>) names.emplace_back("rope");
+    if (has_rope_split<B, T>) names.emplace_back("rope_split");
     if (has_attention<B, T>) names.emplace_back("attention");
     if (has_expert_rows<B, T>) names.emplace_back("expert_rows");
     if (has_token_statistics<B, T>) names.emplace_back("token_statistics");

@@ -47,7 +47,8 @@ enum class expert_storage {
 namespace detail {
 
 /// Puts together the table of one decoder. Linear weights are [out, in] in files and [in, out] in a
-/// decoder, which also keeps gates beside their ups and stacks experts.
+/// decoder, which also keeps queries beside keys and values, gates beside their ups, and stacks
+/// experts.
 class published_layout_builder {
 public:
     published_layout_builder(decoder_config const& config, expert_storage experts)
@@ -107,13 +108,31 @@ private:
         decoder_config const& c = config_;
         index_t const head = c.head_width();
         index_t const queries = c.num_attention_heads * head, keys = c.num_key_value_heads * head;
-        projection(prefix + "q_proj", c.hidden_size, queries, c.attention_bias);
-        projection(prefix + "k_proj", c.hidden_size, keys, c.attention_bias);
-        projection(prefix + "v_proj", c.hidden_size, keys, c.attention_bias);
+        index_t first = 0;
+        for (auto const& [name, columns] :
+             {std::pair{"q_proj", queries}, {"k_proj", keys}, {"v_proj", keys}}) {
+            side_by_side(prefix + name, prefix + "qkv_proj", c.hidden_size, columns,
+                         queries + 2 * keys, first, c.attention_bias);
+            first += columns;
+        }
         projection(prefix + "o_proj", queries, c.hidden_size, c.attention_output_bias);
         if (!c.use_qk_norm) return;
         vector(prefix + "q_norm.weight", head);
         vector(prefix + "k_norm.weight", head);
+    }
+    /// A projection whose `out` columns are those of a wider parameter from `first` on.
+    void side_by_side(std::string const& name, std::string const& parameter, index_t in,
+                      index_t out, index_t columns, index_t first, bool biased) {
+        tensors_.push_back({name + ".weight",
+                            {out, in},
+                            {transposed(parameter + ".weight", in, out, columns, first)}});
+        if (!biased) return;
+        tensors_.push_back({name + ".bias",
+                            {out},
+                            {{.parameter = parameter + ".bias",
+                              .extents = {1, 1, out},
+                              .offset = first,
+                              .strides = {0, columns}}}});
     }
     void latent_attention(std::string const& prefix) {
         decoder_config const& c = config_;
@@ -151,13 +170,9 @@ private:
     }
     void swiglu(std::string const& prefix, index_t width) {
         index_t const hidden = config_.hidden_size;
-        std::string const gate_up = prefix + "gate_up_proj.weight";
-        tensors_.push_back({prefix + "gate_proj.weight",
-                            {width, hidden},
-                            {transposed(gate_up, hidden, width, 2 * width, 0)}});
-        tensors_.push_back({prefix + "up_proj.weight",
-                            {width, hidden},
-                            {transposed(gate_up, hidden, width, 2 * width, width)}});
+        std::string const gate_up = prefix + "gate_up_proj";
+        side_by_side(prefix + "gate_proj", gate_up, hidden, width, 2 * width, 0, false);
+        side_by_side(prefix + "up_proj", gate_up, hidden, width, 2 * width, width, false);
         matrix(prefix + "down_proj.weight", width, hidden);
     }
     void mixture(std::string const& prefix) {

@@ -47,22 +47,22 @@ template <class B, class T>
 struct self_attention {
     attention_shape extents;
     rope_pairs pairs;
-    linear<B, T> q_proj, k_proj, v_proj, o_proj;
+    linear<B, T> qkv_proj;  ///< [hidden, query + key + value columns]
+    linear<B, T> o_proj;
     std::optional<norm<B, T>> q_norm, k_norm;
 
     static self_attention make(parameter_maker<B, T>& make, std::string const& prefix,
                                decoder_config const& c, double output_deviation) {
         attention_shape const s{c.num_attention_heads, c.num_key_value_heads, c.head_width()};
-        auto projection = [&](char const* name, index_t out) {
-            return linear<B, T>::make(make, prefix + name, c.hidden_size, out, c.initializer_range,
-                                      c.attention_bias);
-        };
+        index_t const queries = s.query_columns(), keys = s.key_columns(),
+                      columns = queries + 2 * keys;
+        linear<B, T> qkv{make.normal(prefix + "qkv_proj.weight", {c.hidden_size, columns},
+                                     {queries, keys, keys}, c.initializer_range)};
+        if (c.attention_bias) qkv.bias = make.constant(prefix + "qkv_proj.bias", {columns}, T(0));
         self_attention m{
             s,
             c.pairs(),
-            projection("q_proj", s.query_columns()),
-            projection("k_proj", s.key_columns()),
-            projection("v_proj", s.key_columns()),
+            std::move(qkv),
             linear<B, T>::make(make, prefix + "o_proj", s.query_columns(), c.hidden_size,
                                output_deviation, c.attention_output_bias),
             {},
@@ -77,24 +77,29 @@ struct self_attention {
     template <class X, class Positions, class Keys>
     X operator()(X const& x, X const& table, Positions const& positions, index_t layer,
                  Keys& keys) const {
-        auto const turned = [&](X const& heads, auto const& head_norm, index_t count) {
-            index_t const rows = heads.rows(), columns = heads.columns();
-            X const normed =
-                head_norm ? (*head_norm)(heads.reshape({rows * count, extents.head_dim})) : heads;
-            return rope(normed.reshape({rows, columns}), table, positions, count, pairs);
-        };
-        auto const q = turned(q_proj(x), q_norm, extents.heads);
-        auto const k = turned(k_proj(x), k_norm, extents.key_value_heads);
-        return o_proj(keys.attend(layer, extents, q, k, v_proj(x)));
+        auto const [q, k, v] = parts(qkv_proj(x), table, positions);
+        return o_proj(keys.attend(layer, extents, q, k, v));
     }
     template <class Visit>
     void visit(Visit&& f) {
-        q_proj.visit(f);
-        k_proj.visit(f);
-        v_proj.visit(f);
+        qkv_proj.visit(f);
         o_proj.visit(f);
         if (q_norm) q_norm->visit(f);
         if (k_norm) k_norm->visit(f);
+    }
+
+private:
+    /// {queries, keys, values} with their positions.
+    template <class X, class Positions>
+    std::array<X, 3> parts(X const& qkv, X const& table, Positions const& positions) const {
+        if (!q_norm) return rope_split(qkv, table, positions, extents, pairs);
+        index_t const tokens = qkv.rows(), keys = extents.key_columns();
+        auto const [q, k, v] = split_columns(qkv, std::array{extents.query_columns(), keys, keys});
+        auto const turned = [&](X const& x, auto const& head_norm, index_t heads) {
+            auto const y = (*head_norm)(x.reshape({tokens * heads, extents.head_dim}));
+            return rope(y.reshape(x.extents()), table, positions, heads, pairs);
+        };
+        return {turned(q, q_norm, extents.heads), turned(k, k_norm, extents.key_value_heads), v};
     }
 };
 

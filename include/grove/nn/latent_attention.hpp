@@ -107,14 +107,14 @@ struct latent_attention {
         index_t const tokens = x.rows();
         auto const q = q_b_proj(q_a_proj ? (*q_a_layernorm)((*q_a_proj)(x)) : x)
                            .reshape({tokens * heads, nope + rope_dim});
-        auto const q_nope = slice_columns(q, 0, nope);
+        auto const [q_nope, q_turning] = split_columns(q, std::array{nope, rope_dim});
         auto const q_rope =
-            rope(slice_columns(q, nope, rope_dim).reshape({tokens, heads * rope_dim}), table,
-                 positions, heads, pairs)
+            rope(q_turning.reshape({tokens, heads * rope_dim}), table, positions, heads, pairs)
                 .reshape({tokens * heads, rope_dim});
-        auto const shared = kv_a_proj_with_mqa(x);
-        auto const latent = kv_a_layernorm(slice_columns(shared, 0, rank));
-        auto const k_rope = rope(slice_columns(shared, rank, rope_dim), table, positions, 1, pairs);
+        auto const [c, k_turning] =
+            split_columns(kv_a_proj_with_mqa(x), std::array{rank, rope_dim});
+        auto const latent = kv_a_layernorm(c);
+        auto const k_rope = rope(k_turning, table, positions, 1, pairs);
         if (expand) return o_proj(expanded(q_nope, q_rope, latent, k_rope, layer, keys));
         if constexpr (is_autodiff<std::remove_cvref_t<decltype(x.backend())>>) {
             return o_proj(learned(q_nope, q_rope, latent, k_rope, layer, keys));

@@ -81,7 +81,7 @@ struct norm {
     /// Adds what waits to be added: {x, its norm}.
     template <class X>
     std::array<X, 2> operator()(residual<X> const& r) const {
-        if (r.added.empty()) return {r.x, (*this)(r.x)};
+        if (r.added.empty()) return keep_rms_norm(r.x, lift(r.x.backend(), weight), epsilon);
         return add_rms_norm(r.x, r.added, lift(r.x.backend(), weight), epsilon);
     }
     template <class Visit>

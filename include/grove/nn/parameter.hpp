@@ -49,11 +49,22 @@ public:
     B& backend() const { return *backend_; }
     /// Normal with mean 0 and this standard deviation.
     parameter<B, T> normal(std::string name, shape extents, double deviation) {
+        return normal(std::move(name), extents, {extents[extents.rank() - 1]}, deviation);
+    }
+    /// The same for matrices side by side, of so many columns each, which draw their own numbers,
+    /// as they would apart.
+    parameter<B, T> normal(std::string name, shape extents, std::vector<index_t> const& parts,
+                           double deviation) {
         if (!seed_) return constant(std::move(name), extents, T(0));
-        random_key const key{*seed_, random_stream::initialize, 0, count_++, 0};
+        index_t const columns = extents[extents.rank() - 1];
         std::vector<T> numbers(static_cast<std::size_t>(extents.size()));
-        for (std::size_t i = 0; i < numbers.size(); ++i)
-            numbers[i] = static_cast<T>(deviation * key.normal(static_cast<std::uint32_t>(i)));
+        for (index_t first = 0; index_t part : parts) {
+            random_key const key{*seed_, random_stream::initialize, 0, count_++, 0};
+            for (index_t i = 0; part > 0 && i < extents.size() / columns * part; ++i)
+                numbers[static_cast<std::size_t>(i / part * columns + first + i % part)] =
+                    static_cast<T>(deviation * key.normal(static_cast<std::uint32_t>(i)));
+            first += part;
+        }
         return {std::move(name), from_host(*backend_, extents, numbers)};
     }
     parameter<B, T> constant(std::string name, shape extents, T number) {

@@ -147,10 +147,18 @@ struct placed_layout {
     typename B::template buffer<std::int32_t> offsets, key_first, key_counts;
 
     static placed_layout of(B& b, attention_layout const& layout) {
-        auto index = [&](std::vector<std::int32_t> const& x) {
-            return b.upload(std::span<std::int32_t const>(x));
-        };
-        return {index(layout.offsets), index(layout.key_first), index(layout.key_counts)};
+        return with(b, layout, {}).first;
+    }
+    /// With more indices in the same upload.
+    static std::pair<placed_layout, typename B::template buffer<std::int32_t>> with(
+        B& b, attention_layout const& layout, std::vector<std::int32_t> const& more) {
+        auto all = layout.offsets;
+        for (auto const* part : {&layout.key_first, &layout.key_counts, &more})
+            all.insert(all.end(), part->begin(), part->end());
+        auto const whole = b.upload(std::span<std::int32_t const>(all));
+        index_t const n = layout.sequences(), first = n + 1;
+        return {{b.slice(whole, 0, first), b.slice(whole, first, n), b.slice(whole, first + n, n)},
+                b.slice(whole, first + 2 * n, static_cast<index_t>(more.size()))};
     }
 };
 

@@ -3,6 +3,8 @@
 /// Selecting, permuting and joining.
 #pragma once
 
+#include <numeric>
+
 #include "grove/backend/refinement.hpp"
 #include "grove/ops/pointwise.hpp"
 
@@ -88,6 +90,7 @@ tensor<B, T> slice_rows(tensor<B, T> const& x, index_t first, index_t count) {
     require<shape_error>(first >= 0 && count >= 0 && first + count <= x.rows(), "slice_rows",
                          "expected rows within ", x.extents(), ", got [", first, ", ",
                          first + count, ")");
+    if (count == x.rows()) return x;
     return {x.backend(),
             x.backend().slice(x.buffer(), first * x.columns(), count * x.columns()),
             {count, x.columns()}};
@@ -100,6 +103,32 @@ tensor<B, T> slice_columns(tensor<B, T> const& x, index_t first, index_t count) 
                          first + count, ")");
     strided_view const view{first, {x.rows(), count}, {x.columns(), 1}};
     return {x.backend(), x.backend().strided_read(x.buffer(), view), {x.rows(), count}};
+}
+/// Columns side by side, [rows, c₁ + c₂ …] → [rows, c₁], [rows, c₂] …: what concatenate_columns
+/// puts together.
+template <class B, class T, std::size_t N>
+std::array<tensor<B, T>, N> split_columns(tensor<B, T> const& x,
+                                          std::array<index_t, N> const& columns) {
+    index_t const rows = x.rows(), all = x.columns();
+    require<shape_error>(std::accumulate(columns.begin(), columns.end(), index_t{0}) == all,
+                         "split_columns", "expected parts of ", all,
+                         " columns in all, got other ones");
+    B& b = x.backend();
+    std::array<strided_view, N> views;
+    index_t first = 0;
+    for (std::size_t i = 0; i < N; ++i) {
+        views[i] = {first, {rows, columns[i]}, {all, 1}};
+        first += columns[i];
+    }
+    std::array<tensor<B, T>, N> y;
+    if constexpr (requires { b.split(x.buffer(), views); }) {
+        auto const parts = b.split(x.buffer(), views);
+        for (std::size_t i = 0; i < N; ++i) y[i] = {b, parts[i], views[i].extents};
+    } else {
+        for (std::size_t i = 0; i < N; ++i)
+            y[i] = {b, b.strided_read(x.buffer(), views[i]), views[i].extents};
+    }
+    return y;
 }
 /// Exchanges the first two axes of [a, b, c] → [b, a, c].
 template <class B, class T>

@@ -49,4 +49,21 @@ std::array<tensor<B, T>, 2> add_rms_norm(tensor<B, T> const& x, tensor<B, T> con
     }
 }
 
+/// {x, rms_norm(x)}: the same where there is no branch yet. On a tape the gradients of the two meet
+/// in one.
+template <class B, class T>
+std::array<tensor<B, T>, 2> keep_rms_norm(tensor<B, T> const& x, tensor<B, T> const& weight,
+                                          T epsilon) {
+    B& b = x.backend();
+    require<shape_error>(weight.size() == x.columns(), "rms_norm", "expected a weight of shape [",
+                         x.columns(), "], got ", weight.extents());
+    if constexpr (requires { b.keep_rms_norm(x.buffer(), x.buffer(), 1, 1, epsilon); }) {
+        auto const all =
+            b.keep_rms_norm(x.buffer(), weight.buffer(), x.rows(), x.columns(), epsilon);
+        return {tensor<B, T>(b, all[0], x.extents()), tensor<B, T>(b, all[1], x.extents())};
+    } else {
+        return {x, rms_norm(x, weight, epsilon)};
+    }
+}
+
 }  // namespace grove::inline GROVE_ISA

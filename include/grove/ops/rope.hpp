@@ -88,4 +88,31 @@ tensor<B, T> rope(tensor<B, T> const& x, tensor<B, T> const& table,
     }
 }
 
+/// {queries, keys, values} that lie side by side in x [tokens, query + 2 · key columns]; queries
+/// and keys rotated as by `rope`. Throws as that does.
+template <class B, class T>
+std::array<tensor<B, T>, 3> rope_split(tensor<B, T> const& x, tensor<B, T> const& table,
+                                       index_tensor<B> const& positions,
+                                       attention_shape const& shape,
+                                       rope_pairs pairs = rope_pairs::halves) {
+    index_t const tokens = positions.size(), queries = shape.query_columns(),
+                  keys = shape.key_columns();
+    require<shape_error>(shape.head_dim == table.columns() &&
+                             x.extents() == grove::shape{tokens, queries + 2 * keys},
+                         "rope_split", "expected [", tokens, ", ", queries + 2 * keys,
+                         "] for heads of ", table.columns(), " columns, got ", x.extents());
+    if constexpr (has_rope_split<B, T>) {
+        auto const y =
+            x.backend().rope_split(x.buffer(), table.buffer(), positions.buffer(), shape, pairs);
+        auto const part = [&](std::size_t i, index_t columns) {
+            return tensor<B, T>{x.backend(), y[i], {tokens, columns}};
+        };
+        return {part(0, queries), part(1, keys), part(2, keys)};
+    } else {
+        auto const [q, k, v] = split_columns(x, std::array{queries, keys, keys});
+        return {rope(q, table, positions, shape.heads, pairs),
+                rope(k, table, positions, shape.key_value_heads, pairs), v};
+    }
+}
+
 }  // namespace grove::inline GROVE_ISA

@@ -32,6 +32,14 @@ struct adamw {
         return {{w - N(rate) * (step + N(decay) * w), m, v}};
     }
 };
+/// The factor that brings a gradient of this norm down to `max_norm` (1 where it is below). A
+/// `max_norm` of 0 never clips.
+struct clip {
+    double max_norm;
+    GROVE_HD double operator()(double norm) const {
+        return max_norm > 0 && norm > max_norm ? max_norm / norm : 1.0;
+    }
+};
 }  // namespace law
 
 /// √Σ g² over the gradients of all parameters that have one; double accumulation.
@@ -45,12 +53,6 @@ double gradient_norm(Model& model) {
     });
     return std::sqrt(total);
 }
-/// The factor that brings a gradient of this norm down to `max_norm` (1 where it is below). A
-/// `max_norm` of 0 never clips.
-inline double clip_factor(double norm, double max_norm) {
-    return max_norm > 0 && norm > max_norm ? max_norm / norm : 1.0;
-}
-
 /// Settings of AdamW.
 struct adamw_options {
     double beta1 = 0.9;
@@ -93,52 +95,44 @@ private:
                                     zeros<T>(p.value.backend(), p.value.extents())});
         });
     }
-    /// `gradient_norm`, at once where the backend can.
+    /// Moves every parameter that has a gradient, and returns the gradients' norm: in one go where
+    /// the backend can.
     template <class Model>
-    static double norm_of(Model& model) {
+    double update(Model& model, law::adamw<T> step) {
+        law::clip const clip{options_.max_gradient_norm};
         if constexpr (has_updates<B, T>) {
             B* backend = nullptr;
-            std::vector<buffer> gradients;
-            model.visit([&](auto& p) {
-                if (p.gradient.empty()) return;
-                backend = &p.gradient.backend();
-                gradients.push_back(p.gradient.buffer());
+            std::vector<parameter_update<buffer, law::adamw<T>>> all;
+            each_gradient(model, step, [&](auto& p, auto const& gradient, auto& moments) {
+                backend = &p.value.backend();
+                all.push_back({step, gradient.buffer(), &p.value.buffer(), &moments[0].buffer(),
+                               &moments[1].buffer()});
             });
-            return backend == nullptr ? 0.0 : backend->norm(gradients);
+            return backend == nullptr ? 0.0 : backend->update(all, clip);
         } else {
-            return gradient_norm(model);
+            double const norm = gradient_norm(model);
+            if (!std::isfinite(norm)) return norm;
+            step.gradient_scale = static_cast<T>(clip(norm));
+            each_gradient(model, step, [&](auto& p, auto const& gradient, auto& moments) {
+                auto next = map(step, p.value, gradient, moments[0], moments[1]);
+                p.value = next[0];
+                moments = {next[1], next[2]};
+            });
+            return norm;
         }
     }
-    /// Moves every parameter that has a gradient; laws differ in their decay alone.
-    template <class Model>
-    void update_all(Model& model, law::adamw<T> update) {
+    /// move(parameter, gradient, {m, v}) for each that has a gradient; laws differ in their decay
+    /// alone.
+    template <class Model, class Move>
+    void each_gradient(Model& model, law::adamw<T>& step, Move const& move) {
         std::size_t i = 0;
-        B* backend = nullptr;
-        std::vector<parameter_update<buffer, law::adamw<T>>> all;
         model.visit([&](auto& p) {
-            auto& [m, v] = moments_[i++];
+            auto& moments = moments_[i++];
             if (p.gradient.empty()) return;
             bool const decays = options_.decay_vectors || p.value.extents().rank() > 1;
-            update.decay = decays ? static_cast<T>(options_.weight_decay) : T(0);
-            auto const gradient = p.gradient.reshape(p.value.extents());
-            if constexpr (has_updates<B, T>) {
-                backend = &p.value.backend();
-                all.push_back(
-                    {update, gradient.buffer(), &p.value.buffer(), &m.buffer(), &v.buffer()});
-            } else {
-                auto next = map(update, p.value, gradient, m, v);
-                p.value = next[0];
-                m = next[1];
-                v = next[2];
-            }
-            p.clear_gradient();
+            step.decay = decays ? static_cast<T>(options_.weight_decay) : T(0);
+            move(p, p.gradient.reshape(p.value.extents()), moments);
         });
-        if constexpr (has_updates<B, T>) {
-            if (backend != nullptr) backend->update(all);
-        }
-    }
-    T correction(double beta) const {
-        return static_cast<T>(1.0 / (1.0 - std::pow(beta, static_cast<double>(steps_))));
     }
 
     adamw_options options_;
@@ -149,15 +143,18 @@ private:
 template <class B, class T>
 template <class Model>
 double adamw<B, T>::step(Model& model, double rate) {
-    double const norm = norm_of(model);
+    make_moments(model);
+    auto const correction = [&](double beta) {
+        return static_cast<T>(1.0 / (1.0 - std::pow(beta, static_cast<double>(steps_ + 1))));
+    };
+    double const norm =
+        update(model, {static_cast<T>(rate), static_cast<T>(options_.beta1),
+                       static_cast<T>(options_.beta2), static_cast<T>(options_.epsilon), T(0),
+                       correction(options_.beta1), correction(options_.beta2), T(1)});
     require<value_error>(std::isfinite(norm), "adamw", "expected a finite gradient, got norm ",
                          norm);
     ++steps_;
-    make_moments(model);
-    update_all(model, {static_cast<T>(rate), static_cast<T>(options_.beta1),
-                       static_cast<T>(options_.beta2), static_cast<T>(options_.epsilon), T(0),
-                       correction(options_.beta1), correction(options_.beta2),
-                       static_cast<T>(clip_factor(norm, options_.max_gradient_norm))});
+    model.visit([](auto& p) { p.clear_gradient(); });
     return norm;
 }
 

@@ -45,17 +45,41 @@ struct placed_draws {
     }
 };
 
-/// A token from each row of logits [rows, vocabulary] by a uniform number each; queued, not waited
-/// for.
+/// Tokens on their way to the host, behind which more work may be queued. Not where sampling
+/// truncates: how many tokens it kept, the device alone knows.
+template <class B, class T>
+class arriving_draws {
+public:
+    /// Of the first `rows` rows.
+    void fetch(B& b, placed_draws<B, T> const& drawn, index_t rows) {
+        b.fetch(b.slice(drawn.tokens, 0, rows), tokens_);
+        b.fetch(b.slice(drawn.log_probability, 0, rows), log_probability_);
+    }
+    /// Waits for them alone.
+    draws<T> on_host(B& b) const {
+        auto const tokens = b.await(tokens_);
+        auto const log_probability = b.await(log_probability_);
+        return {
+            {tokens.begin(), tokens.end()}, {log_probability.begin(), log_probability.end()}, {}};
+    }
+
+private:
+    typename B::template arrival<std::int32_t> tokens_;
+    typename B::template arrival<T> log_probability_;
+};
+
+/// A token from each row of logits [rows, vocabulary] by a uniform number each, written to `tokens`
+/// [rows]; queued, not waited for.
 template <class B, class T>
 placed_draws<B, T> draw_placed(tensor<B, T> const& logits,
                                typename B::template buffer<double> const& uniforms,
-                               sampling_options const& options)
+                               sampling_options const& options,
+                               typename B::template buffer<std::int32_t> const& tokens)
     requires draws_tokens<B, T>
 {
     B& b = logits.backend();
-    auto [tokens, offsets, kept] =
-        b.sample_tokens(logits.buffer(), logits.columns(), uniforms, options);
+    auto const [offsets, kept] =
+        b.sample_tokens(logits.buffer(), logits.columns(), uniforms, options, tokens);
     auto statistics =
         b.token_statistics(logits.buffer(), logits.columns(), tokens,
                            T(1) / static_cast<T>(options.recorded_temperature()), offsets, kept);

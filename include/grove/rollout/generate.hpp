@@ -3,11 +3,12 @@
 /// Batched generation in which finished sequences make room for waiting ones.
 #pragma once
 
-#include <bit>
-#include <map>
+#include <algorithm>
+#include <memory>
+#include <optional>
 
 #include "grove/core/trace.hpp"
-#include "grove/rollout/decode_step.hpp"
+#include "grove/rollout/decode_passes.hpp"
 #include "grove/rollout/generation_options.hpp"
 
 namespace grove::inline GROVE_ISA {
@@ -29,7 +30,8 @@ public:
     /// Completions in the order of the requests. Throws value_error for an empty prompt,
     /// shape_error for one without room for a new token.
     std::vector<completion> operator()(std::vector<generation_request> const& requests);
-    /// Calls on_token(request, completion so far) after every token.
+    /// Calls on_token(request, completion so far) after every token, while the device may be at the
+    /// next one already: a token that ends a sequence may have been fed once more, for nothing.
     template <class OnToken>
     std::vector<completion> operator()(std::vector<generation_request> const& requests,
                                        OnToken on_token) {
@@ -39,7 +41,10 @@ public:
         for (;;) {
             next = admit(requests, next);
             if (active_.empty()) break;
-            step(requests, results, on_token);
+            if (can_decode())
+                decode(requests, results, on_token, next < requests.size());
+            else
+                step(requests, results, on_token);
         }
         return results;
     }
@@ -53,6 +58,16 @@ private:
         index_t slot;
         index_t length = 0;                 // tokens in the cache
         std::vector<std::int32_t> pending;  // tokens to feed next
+        bool is_over = false;
+    };
+    struct no_passes {
+        struct pass {};
+    };
+    using passes = std::conditional_t<records_passes<B, T>, decode_passes<B, T>, no_passes>;
+    /// A pass under way, and which active sequence each of its rows is.
+    struct decode_pass {
+        std::vector<std::size_t> rows;
+        typename passes::pass queued;
     };
 
     /// Makes a cache that fits the longest request and forgets what an interrupted call left.
@@ -73,7 +88,9 @@ private:
                            std::max(longest, cache_ ? cache_->capacity() : 0),
                            options_.expand_latents);
             slots_ = std::max(slots, slots_);
-            places_.clear();
+            if constexpr (records_passes<B, T>)
+                passes_.emplace(*model_, *cache_, slots_, options_.sampling,
+                                options_.expand_latents);
         }
         report_ = {0, 0, without_graphs()};
         forget_moved();
@@ -84,13 +101,14 @@ private:
     /// Drops the recorded passes where weights or cache are no longer where they were.
     void forget_moved() {
         if constexpr (records_passes<B, T>) {
-            std::vector<void const*> places{cache_->keys(0).buffer().data()};
-            model_->visit([&](auto const& p) { places.push_back(p.value.buffer().data()); });
+            std::vector<std::shared_ptr<void const>> places{cache_->keys(0).buffer().place()};
+            model_->visit([&](auto const& p) { places.push_back(p.value.buffer().place()); });
             model_->visit_routers(
-                [&](auto const& r) { places.push_back(r.score_correction_bias.buffer().data()); });
-            if (places == places_) return;
-            steps_.clear();
-            places_ = std::move(places);
+                [&](auto const& r) { places.push_back(r.score_correction_bias.buffer().place()); });
+            auto const stays = [](auto const& old, auto const& now) { return old.lock() == now; };
+            if (std::ranges::equal(places_, places, stays)) return;
+            passes_->forget();
+            places_.assign(places.begin(), places.end());
         }
     }
     /// Gives free slots to waiting requests; returns the first that still waits.
@@ -114,32 +132,34 @@ private:
         ++report_.passes;
         std::vector<double> uniforms;
         for (auto const& s : active_)
-            uniforms.push_back(requests[s.request].key.template uniform<double>(
-                static_cast<std::uint32_t>(results[s.request].tokens.size())));
-        draws<T> const drawn =
-            can_decode() ? decode(uniforms) : draw(next_logits(results), uniforms);
-        std::vector<sequence> going_on;
-        for (std::size_t i = 0; i < active_.size(); ++i) {
-            auto& s = active_[i];
-            auto& result = results[s.request];
-            append(result, drawn, i);
-            bool const done = finished(result, s);
-            on_token(s.request, static_cast<completion const&>(result));
-            if (done) {
-                free_.push_back(s.slot);
-            } else {
-                s.pending.assign(1, drawn.tokens[i]);
-                going_on.push_back(std::move(s));
-            }
-        }
-        active_ = std::move(going_on);
+            uniforms.push_back(uniform(requests[s.request], results[s.request].tokens.size()));
+        draws<T> const drawn = draw(next_logits(results), uniforms);
+        for (std::size_t i = 0; i < active_.size(); ++i)
+            take(active_[i], drawn, i, requests, results, on_token);
+        leave();
+    }
+    /// Adds what a row drew to its sequence.
+    template <class OnToken>
+    void take(sequence& s, draws<T> const& drawn, std::size_t row,
+              std::vector<generation_request> const& requests, std::vector<completion>& results,
+              OnToken& on_token) {
+        auto& result = results[s.request];
+        append(result, drawn, row);
+        s.pending.assign(1, drawn.tokens[row]);
+        s.is_over = finished(result, requests[s.request]);
+        on_token(s.request, static_cast<completion const&>(result));
+        if (s.is_over) free_.push_back(s.slot);
+    }
+    /// Those that are over are active no more.
+    void leave() {
+        std::erase_if(active_, [](sequence const& s) { return s.is_over; });
     }
     /// Draws where the logits are, if the backend can: tokens and kept sets alone come back.
     draws<T> draw(tensor<B, T> const& logits, std::vector<double> const& uniforms) {
         if constexpr (draws_tokens<B, T>) {
             B& b = logits.backend();
             return draw_placed(logits, b.upload(std::span<double const>(uniforms)),
-                               options_.sampling)
+                               options_.sampling, b.template allocate<std::int32_t>(logits.rows()))
                 .on_host(b, logits.rows());
         } else {
             return draw_on_host(logits, uniforms, sampler_);
@@ -162,26 +182,64 @@ private:
                std::all_of(active_.begin(), active_.end(),
                            [](auto const& s) { return s.pending.size() == 1; });
     }
-    /// The next pass as a graph for the next power of two of sequences.
-    draws<T> decode(std::vector<double> const& uniforms) {
+    /// Passes of one token for each active sequence, each queued before the draws of the one before
+    /// are read: the device need not wait for the host. A sequence that draws its end is thus fed
+    /// once more, and what that draws is dropped. Returns when all have ended, and where a waiting
+    /// request can join.
+    template <class OnToken>
+    void decode(std::vector<generation_request> const& requests, std::vector<completion>& results,
+                OnToken& on_token, bool others_wait) {
         if constexpr (records_passes<B, T>) {
-            std::vector<decode_entry> entries;
-            for (auto& s : active_) {
-                entries.push_back({s.pending[0], static_cast<std::int32_t>(s.length),
-                                   static_cast<std::int32_t>(s.slot), uniforms[entries.size()]});
-                ++s.length;
+            auto const is_active = [&](std::size_t which) { return !active_[which].is_over; };
+            auto const goes_on = [&](std::size_t which) {
+                auto const request = active_[which].request;
+                return is_active(which) &&
+                       !is_full(requests[request], results[request].tokens.size() + 1);
+            };
+            auto pass = queue(requests, results, nullptr, is_active);
+            while (std::ranges::any_of(pass.rows, is_active)) {
+                trace_range const range("grove: generate one token");
+                bool const some_join =
+                    others_wait && !(free_.empty() && std::ranges::all_of(pass.rows, goes_on));
+                auto following = passes_->runs_ahead() && !some_join
+                                     ? queue(requests, results, &pass, goes_on)
+                                     : decode_pass{};
+                draws<T> const drawn = passes_->take(pass.queued);
+                for (std::size_t i = 0; i < pass.rows.size(); ++i)
+                    if (is_active(pass.rows[i]))
+                        take(active_[pass.rows[i]], drawn, i, requests, results, on_token);
+                pass = std::move(following);
             }
-            auto const rows = static_cast<index_t>(std::bit_ceil(entries.size()));
-            auto const step = steps_
-                                  .try_emplace(rows, *model_, *cache_, rows, slots_,
-                                               options_.sampling, options_.expand_latents)
-                                  .first;
-            auto y = step->second(entries);
-            report_.graph_launches += step->second.recorded();
-            return y;
-        } else {
-            return {};
+            if (!pass.rows.empty()) passes_->take(pass.queued);  // nothing is left under way
+            leave();
         }
+    }
+    /// Queues a pass over the active sequences that are fed: their pending tokens, or those that
+    /// the pass `before` draws for them.
+    template <class IsFed>
+    decode_pass queue(std::vector<generation_request> const& requests,
+                      std::vector<completion> const& results, decode_pass const* before,
+                      IsFed const& is_fed) {
+        decode_pass y;
+        std::vector<decode_entry> entries;
+        std::size_t const rows = before == nullptr ? active_.size() : before->rows.size();
+        for (std::size_t row = 0; row < rows; ++row) {
+            std::size_t const which = before == nullptr ? row : before->rows[row];
+            if (!is_fed(which)) continue;
+            auto& s = active_[which];
+            auto const drawn = results[s.request].tokens.size() + (before == nullptr ? 0 : 1);
+            y.rows.push_back(which);
+            entries.push_back({.token = s.pending[0],
+                               .source = before == nullptr ? -1 : static_cast<std::int32_t>(row),
+                               .position = static_cast<std::int32_t>(s.length++),
+                               .slot = static_cast<std::int32_t>(s.slot),
+                               .uniform = uniform(requests[s.request], drawn)});
+        }
+        if (entries.empty()) return y;
+        y.queued = passes_->queue(entries);
+        ++report_.passes;
+        report_.graph_launches += y.queued.is_recorded;
+        return y;
     }
     /// Feeds the pending tokens; logits [active, vocabulary] of each sequence's last one.
     tensor<B, T> next_logits(std::vector<completion>& results);
@@ -210,7 +268,7 @@ private:
                                   kept.tokens.begin() + kept.offsets[row + 1]);
         result.kept.offsets.push_back(static_cast<std::int32_t>(result.kept.tokens.size()));
     }
-    bool finished(completion& result, sequence const& s) const {
+    bool finished(completion& result, generation_request const& request) const {
         auto const& ends = options_.end_tokens;
         if (std::find(ends.begin(), ends.end(), result.tokens.back()) != ends.end()) {
             result.reason = finish_reason::end;
@@ -223,8 +281,17 @@ private:
                 return true;
             }
         result.reason = finish_reason::length;
-        return static_cast<index_t>(result.tokens.size()) >= options_.max_new_tokens ||
-               s.length + 1 >= model_->config().max_position_embeddings;
+        return is_full(request, result.tokens.size());
+    }
+    /// Whether no more may be drawn than so many tokens.
+    bool is_full(generation_request const& request, std::size_t tokens) const {
+        return static_cast<index_t>(tokens) >= options_.max_new_tokens ||
+               static_cast<index_t>(request.prompt.size() + tokens) >=
+                   model_->config().max_position_embeddings;
+    }
+    /// The number that draws the token behind so many others.
+    static double uniform(generation_request const& request, std::size_t tokens) {
+        return request.key.template uniform<double>(static_cast<std::uint32_t>(tokens));
     }
 
     decoder<B, T> const* model_;
@@ -232,10 +299,8 @@ private:
     sampler sampler_;
     std::optional<kv_cache<B, T>> cache_;
     index_t slots_ = 0;  // behind them one that nobody reads
-    struct none {};
-    std::map<index_t, std::conditional_t<records_passes<B, T>, decode_step<B, T>, none>>
-        steps_;                        // by their rows
-    std::vector<void const*> places_;  // of what they read
+    std::optional<passes> passes_;
+    std::vector<std::weak_ptr<void const>> places_;  // of what they read
     generation_report report_;
     std::vector<sequence> active_;
     std::vector<index_t> free_;

@@ -57,10 +57,19 @@ public:
         require<shape_error>(k.columns() == all.columns(), "kv_cache", "expected keys of ",
                              all.columns(), " columns, as the cache was made for, got ",
                              k.columns());
-        b.write_rows(all.buffer(), k.buffer(), k.columns(), rows);
-        if (shape.values_in_keys) return {all, all};
-        b.write_rows(values(layer).buffer(), v.buffer(), v.columns(), rows);
-        return {all, values(layer)};
+        if (shape.values_in_keys) {
+            b.write_rows(all.buffer(), k.buffer(), k.columns(), rows);
+            return {all, all};
+        }
+        auto& other = values(layer);
+        if constexpr (has_row_pairs<B, T>) {
+            b.write_row_pairs(all.buffer(), k.buffer(), k.columns(), other.buffer(), v.buffer(),
+                              v.columns(), rows);
+        } else {
+            b.write_rows(all.buffer(), k.buffer(), k.columns(), rows);
+            b.write_rows(other.buffer(), v.buffer(), v.columns(), rows);
+        }
+        return {all, other};
     }
 
 private:
@@ -100,36 +109,21 @@ public:
 
     tensor<B, T> attend(index_t layer, attention_shape const& shape, tensor<B, T> const& q,
                         tensor<B, T> const& k, tensor<B, T> const& v) {
-        if (!placed_) place(q.backend());
-        auto const [keys, values] = cache_->append(layer, shape, k, v, placed_->rows);
+        if (!placed_) placed_ = placed_layout<B>::with(q.backend(), layout_, rows_);
+        auto const& [layout, rows] = *placed_;
+        auto const [keys, values] = cache_->append(layer, shape, k, v, rows);
         if constexpr (has_attention<B, T>) {
-            return attention(shape, q, keys, values, placed_->layout);
+            return attention(shape, q, keys, values, layout);
         } else {
             return attention(shape, q, keys, values, layout_);
         }
     }
 
 private:
-    struct placed {
-        placed_layout<B> layout;
-        typename B::template buffer<std::int32_t> rows;
-    };
-    /// All indices of the pass in one upload.
-    void place(B& b) {
-        auto all = layout_.offsets;
-        for (auto const* part : {&layout_.key_first, &layout_.key_counts, &rows_})
-            all.insert(all.end(), part->begin(), part->end());
-        auto const whole = b.upload(std::span<std::int32_t const>(all));
-        index_t const n = layout_.sequences(), first = n + 1;
-        placed_ = {
-            {b.slice(whole, 0, first), b.slice(whole, first, n), b.slice(whole, first + n, n)},
-            b.slice(whole, first + 2 * n, layout_.tokens())};
-    }
-
     kv_cache<B, T>* cache_;
     attention_layout layout_;
     std::vector<std::int32_t> rows_;
-    std::optional<placed> placed_;
+    std::optional<std::pair<placed_layout<B>, typename B::template buffer<std::int32_t>>> placed_;
 };
 
 /// The key source of a pass whose every index is on the backend, as a captured one must be: `rows`

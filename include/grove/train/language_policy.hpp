@@ -30,6 +30,12 @@ struct language_batch {
     double auxiliary_weight = 1.0;      ///< share of the optimizer step that this batch is
 
     index_t tokens() const { return static_cast<index_t>(targets.size()); }
+    /// Of states [input rows, hidden] those before the response tokens, which ascend; `index` is
+    /// `rows` on the backend.
+    template <class X, class Index>
+    X states_before(X const& states, Index const& index) const {
+        return rows.size() == inputs.tokens.size() ? states : gather_rows(states, index);
+    }
 
     /// Packs responses; throws value_error for an empty prompt or response.
     template <class Range>
@@ -146,7 +152,7 @@ private:
         B& b = model_->backend();
         fresh_keys keys{batch.inputs.layout};
         auto const states = reference_->forward(b, batch.inputs, keys).hidden;
-        head_teacher const teacher{gather_rows(states, indices_from(b, batch.rows)),
+        head_teacher const teacher{batch.states_before(states, indices_from(b, batch.rows)),
                                    logits_of(reference_)};
         auto y = lm_head(hidden, logits_of(model_), batch.targets, teacher, distill::reverse_kl{},
                          options);
@@ -158,7 +164,8 @@ private:
                          tensor<On, T> hidden) const {
         if (critic_ != nullptr) {
             fresh_keys keys{batch.inputs.layout};
-            hidden = gather_rows(critic_->forward(on, batch.inputs, keys, options_).hidden, rows);
+            hidden = batch.states_before(critic_->forward(on, batch.inputs, keys, options_).hidden,
+                                         rows);
         }
         return (*value_head_)(hidden, results::decisions).reshape({batch.tokens()});
     }
@@ -215,7 +222,7 @@ rl::policy_tensors<On, T> language_forward<B, T>::operator()(On& on,
     if (!batch.experts.empty()) options.replay = &batch.experts;
     auto output = model_->forward(on, batch.inputs, keys, options);
     auto const rows = indices_from(on, batch.rows);
-    auto const hidden = gather_rows(output.hidden, rows);
+    auto const hidden = batch.states_before(output.hidden, rows);
     rl::policy_tensors<On, T> result = statistics(batch, hidden);
     if (balanced)
         result.auxiliary = balance_loss(output.routings, balance_ * batch.auxiliary_weight);

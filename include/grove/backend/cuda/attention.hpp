@@ -255,7 +255,7 @@ struct attention_fold {
 
     __device__ void operator()(index_t row) const {
         index_t const token = row / e.heads;
-        auto const span = e.span(e.owner(token));
+        auto const span = e.owner(token);
         index_t const slot = partials.first_slot(e, span, token - span.first_query);
         if (slot < 0) return;
         int const visible = static_cast<int>(span.visible(token - span.first_query));

@@ -10,12 +10,13 @@
 
 namespace grove::inline GROVE_ISA::detail {
 
-/// Addresses of a backward pass. `mean` is Σ g · out of each (token, head): what the softmax's
-/// gradient is measured from.
+/// Addresses of a backward pass. `mean` has room for Σ g · out of each (token, head): what the
+/// softmax's gradient is measured from.
 template <class T>
 struct attention_operands {
-    T const *g, *q, *k, *v;
-    sum_type<T> const *log_normalizer, *mean;
+    T const *g, *q, *k, *v, *out;
+    sum_type<T> const* log_normalizer;
+    sum_type<T>* mean;
     T *dq, *dk, *dv;
 };
 

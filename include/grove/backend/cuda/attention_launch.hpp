@@ -36,18 +36,22 @@ struct tensor_plans {
     /// of registers: always in bf16.
     static constexpr bool halves = Precision == product_precision::bf16;
     static constexpr bool holds = !halves;
-    template <int Depth, int Warps, int Share, bool Holds>
-    using plan = tensor_plan<Precision, Depth, Warps, Share, Holds>;
+    template <int Depth, int Warps, int Share, bool Holds, int Across = 1>
+    using plan = tensor_plan<Precision, Depth, Warps, Share, Holds, Across>;
     template <int Depth>
-    using decoding = tensor_attention_forward<plan<Depth, 1, 1, halves || Depth == 128>, true>;
+    using decoding = tensor_attention_forward<plan<Depth, 2, 1, false, 2>, true>;
+    /// Whether a processor's shared memory has room for more than one panel or stage on its way.
     template <int Depth>
-    using forward = tensor_attention_forward<plan<Depth, 4, 1, holds>, false>;
+    static constexpr bool is_small = halves && Depth == 64;
+    template <int Depth>
+    using forward = tensor_attention_forward<plan<Depth, 4, 1, holds>, false, is_small<Depth>>;
     template <int Width, int Down, int Share, bool Shares = false>
     using wide = wide_attention_forward<wide_plan<Precision, Width, Down, Share>, Shares>;
     static constexpr int widest_share = halves ? 2 : 1;  ///< for 512 columns, in registers
     using wide_decoding = wide<512, 1, 1, true>;
     template <int Depth, bool OfKeys>
-    using backward = tensor_attention_backward<plan<Depth, 4, 1, holds && Depth == 64>, 32, OfKeys>;
+    using backward = tensor_attention_backward<plan<Depth, 4, 1, holds && Depth == 64>, 32, OfKeys,
+                                               is_small<Depth> ? 3 : 2>;
 };
 
 /// Whether heads have more columns than the plans of ordinary ones hold.
@@ -81,11 +85,15 @@ bool heads_are_aligned(attention_extents const& e, std::initializer_list<T const
 }
 
 /// Where few rows have many keys: into how many parts each row's key blocks go. A few blocks of
-/// keys are walked sooner than the parts are folded, unless most of the device is idle.
-inline index_t key_splits(attention_extents const& e, index_t blocks) {
+/// keys are walked sooner than the parts are folded, unless most of the device is idle; blocks
+/// whose warps share rows walk many as well.
+template <class Kernel>
+index_t key_splits(attention_extents const& e, index_t blocks) {
     constexpr index_t few = 8, processors = 132;  // of a large device
     index_t const key_blocks = (e.key_rows + tile_columns - 1) / tile_columns;
-    index_t const busy = (key_blocks <= few * e.sequences ? 2 : 8) * processors;
+    index_t busy = (key_blocks <= few * e.sequences ? 2 : 8) * processors;
+    if constexpr (requires { Kernel::joint; })
+        if (Kernel::joint) busy = processors;
     return blocks == 0 || key_blocks == 0 ? 1 : std::clamp<index_t>(busy / blocks, 1, key_blocks);
 }
 /// Slots of partial results: enough where no key belongs to two sequences.
@@ -119,7 +127,7 @@ void launch_forward(thrust_cuda const& system, attention_extents const& e, sum_t
     kernel.aligned = heads_are_aligned(e, {x.q, x.k, x.v});
     kernel.out = x.out, kernel.log_normalizer = x.log_normalizer;
     kernel.splits = 1;
-    if (decodes) kernel.splits = key_splits(e, kernel.blocks());
+    if (decodes) kernel.splits = key_splits<Kernel>(e, kernel.tiling.tiles * e.key_heads);
     if (kernel.splits == 1) return system.each_block(kernel.blocks(), kernel, bytes);
     index_t const slots = partial_slots(e), results = slots * e.heads;
     auto const memory = system.allocate<sum_type<T>>(results * (e.width + 2));
@@ -188,11 +196,12 @@ void launch_attention(thrust_cuda const& system, product_precision precision,
     else
         launch_fitting<attention_forward<typename plans::group, 2>, wide>(e, launch);
 }
-/// The same in bf16: false, and nothing done, where no plan holds the heads.
-inline bool launch_rounded_attention(thrust_cuda const& system, attention_extents const& e,
-                                     float scale, bf16 const* q, bf16 const* k, bf16 const* v,
-                                     bf16* out, float* log_normalizer) {
-    attention_pass<bf16> const x{q, k, v, out, log_normalizer};
+/// The same in bf16, which is what T is: a program without attention compiles none of it. False,
+/// and nothing done, where no plan holds the heads.
+template <class T>
+bool launch_rounded_attention(thrust_cuda const& system, attention_extents const& e, float scale,
+                              T const* q, T const* k, T const* v, T* out, float* log_normalizer) {
+    attention_pass<T> const x{q, k, v, out, log_normalizer};
     return launch_tensor_attention<product_precision::bf16>(system, e, scale, x);
 }
 
@@ -232,7 +241,7 @@ bool launch_tensor_attention_backward(thrust_cuda const& system, attention_exten
                                       float scale, attention_operands<T> const& x) {
     using plans = tensor_plans<Precision>;
     if (heads_are_wide(e)) return false;
-    bool const aligned = heads_are_aligned(e, {x.g, x.q, x.k, x.v});
+    bool const aligned = heads_are_aligned(e, {x.g, x.q, x.k, x.v, x.out});
     launch_fitting<typename plans::template backward<64, false>,
                    typename plans::template backward<128, false>>(
         e, [&]<class Kernel>(std::size_t bytes) {
@@ -260,6 +269,13 @@ void launch_attention_backward(thrust_cuda const& system, product_precision prec
             launch_tensor_attention_backward<product_precision::tf32>(system, e, scale, x))
             return;
     bool const aligned = heads_are_aligned(e, {x.g, x.q, x.k, x.v});
+    row_dots<T> const dots{{x.g, nullptr},
+                           {x.out, nullptr},
+                           e.tokens * e.heads,
+                           e.width,
+                           rows_are_aligned(e.width, {x.g, x.out}),
+                           x.mean};
+    system.each_block(dots.blocks(), dots);
     auto const by_queries = [&]<class Kernel>(std::size_t bytes) {
         Kernel const kernel{e, attention_tiling::of_queries(e, Kernel::rows, false), x, scale,
                             aligned};
@@ -282,8 +298,9 @@ void launch_attention_backward(thrust_cuda const& system, product_precision prec
     }
 }
 /// The same in bf16; false, and nothing done, where heads are wide: more than 128 columns.
-inline bool launch_rounded_attention_backward(thrust_cuda const& system, attention_extents const& e,
-                                              float scale, attention_operands<bf16> const& x) {
+template <class T>
+bool launch_rounded_attention_backward(thrust_cuda const& system, attention_extents const& e,
+                                       float scale, attention_operands<T> const& x) {
     return launch_tensor_attention_backward<product_precision::bf16>(system, e, scale, x);
 }
 

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "grove/backend/cuda/divisor.hpp"
 #include "grove/backend/cuda/numbers.hpp"
 #include "grove/backend/cuda/panel.hpp"
 #include "grove/backend/cuda/rows.hpp"
@@ -39,6 +40,7 @@ struct key_span {
 /// Extents, and offsets on the device. What they say is clamped to the memory that there is.
 struct attention_extents {
     int dim, width, group;
+    quick_divisor of_group;
     bool values_in_keys;  ///< the keys' first columns
     index_t heads, key_heads, query_columns, key_columns, value_columns, value_step, output_columns;
     index_t tokens, key_rows, sequences;
@@ -50,6 +52,7 @@ struct attention_extents {
         e.dim = static_cast<int>(shape.head_dim);
         e.width = static_cast<int>(shape.value_width());
         e.group = static_cast<int>(shape.group());
+        e.of_group = quick_divisor::by(shape.group());
         e.values_in_keys = shape.values_in_keys;
         e.heads = shape.heads;
         e.key_heads = shape.key_value_heads;
@@ -72,12 +75,14 @@ struct attention_extents {
     __device__ key_span span(index_t s) const {
         return {s, first_query(s), queries(s), clamp_row(key_first[s], key_rows), keys(s)};
     }
-    /// The sequence of a token.
-    __device__ index_t owner(index_t token) const {
-        bool const single =  // as in decoding, where it need not be searched for
-            token < sequences && offsets[token] == token && offsets[token + 1] == token + 1;
-        index_t const s = single ? token : count_below(offsets + 1, sequences, token, true);
-        return s < sequences ? s : sequences - 1;
+    /// The rows of the sequence that a token belongs to.
+    __device__ key_span owner(index_t token) const {
+        if (token < sequences) {  // as in decoding: it need not be searched for
+            auto const own = span(token);
+            if (own.first_query == token && own.queries == 1) return own;
+        }
+        index_t const s = count_below(offsets + 1, sequences, token, true);
+        return span(s < sequences ? s : sequences - 1);
     }
     /// Reports what is wrong; by the threads of one block.
     __device__ void check() const {
@@ -93,12 +98,17 @@ struct attention_extents {
         }
     }
 
+    /// The token of row r, counted from its sequence's first; rows are fewer than 2³¹.
+    __device__ unsigned member_token(index_t r) const {
+        return of_group.quotient(static_cast<unsigned>(r));
+    }
+
     // Addresses, of row r of a key head's rows in a sequence, and of a key.
     __device__ index_t token(key_span const& s, index_t r) const {
-        return s.first_query + (group == 1 ? r : r / group);
+        return s.first_query + member_token(r);
     }
     __device__ index_t head(index_t key_head, index_t r) const {
-        return group == 1 ? key_head : key_head * group + r % group;
+        return key_head * group + (r - index_t{member_token(r)} * group);
     }
     __device__ index_t query(key_span const& s, index_t key_head, index_t r) const {
         return token(s, r) * query_columns + head(key_head, r) * dim;
@@ -142,13 +152,12 @@ private:
     template <class T>
     __device__ row_source<T> members_at(T const* x, key_span const& s, index_t first, int count,
                                         index_t columns, int size) const {
-        index_t const member = group == 1 ? 0 : first % group;
+        index_t const member = first - index_t{member_token(first)} * group;
         T const* const of_token = x + token(s, first) * columns;
         if (group == 1) return {of_token, columns};
         bool const in_a_row = member + count <= group || columns == index_t{group} * size;
         if (in_a_row) return {of_token + member * size, size};
-        return {of_token, columns, static_cast<unsigned>(group), static_cast<unsigned>(member),
-                size};
+        return {of_token, columns, of_group, static_cast<unsigned>(member), size};
     }
 };
 
@@ -163,38 +172,45 @@ struct attention_tile {
 struct attention_tiling {
     enum class unit { token, queries, keys };
     unit of;
-    int rows;
+    quick_divisor rows;
     index_t tiles;
 
     /// Tiles that end with their token where `by_token`, else with their sequence.
     static attention_tiling of_queries(attention_extents const& e, int rows, bool by_token) {
-        if (by_token) return {unit::token, rows, e.tokens * ((e.group + rows - 1) / rows)};
+        auto const of_rows = quick_divisor::by(rows);
+        if (by_token) return {unit::token, of_rows, e.tokens * ((e.group + rows - 1) / rows)};
         index_t const whole = e.tokens * e.group / rows;
-        return {unit::queries, rows, whole + (e.sequences < e.tokens ? e.sequences : e.tokens)};
+        return {unit::queries, of_rows, whole + (e.sequences < e.tokens ? e.sequences : e.tokens)};
     }
     static attention_tiling of_keys(attention_extents const& e, int rows) {
         index_t const whole = e.key_rows / rows;
-        return {unit::keys, rows, whole + (e.sequences < e.key_rows ? e.sequences : e.key_rows)};
+        return {unit::keys, quick_divisor::by(rows),
+                whole + (e.sequences < e.key_rows ? e.sequences : e.key_rows)};
     }
 
     /// By all lanes of a warp.
     __device__ attention_tile find(attention_extents const& e, index_t tile) const {
+        auto const parts_of = [&](index_t count) {
+            return rows.quotient(static_cast<unsigned>(count) + rows.divisor - 1);
+        };
+        index_t const most = rows.divisor;
         if (of == unit::token) {
-            index_t const parts = (e.group + rows - 1) / rows, token = tile / parts;
-            auto const span = e.span(e.owner(token));
-            index_t const from = tile % parts * rows;
+            auto const parts = parts_of(e.group);
+            auto const token = static_cast<unsigned>(tile) / parts;
+            auto const span = e.owner(token);
+            index_t const from = (tile - index_t{token} * parts) * most;
             index_t const left = e.group - from;
             return {span, (token - span.first_query) * e.group + from,
-                    static_cast<int>(left < rows ? left : rows)};
+                    static_cast<int>(left < most ? left : most)};
         }
         auto const extent = [&](index_t s) {
             return of == unit::keys ? e.keys(s) : e.queries(s) * e.group;
         };
         auto const found =
-            nth_item(tile, e.sequences, [&](index_t s) { return (extent(s) + rows - 1) / rows; });
+            nth_item(tile, e.sequences, [&](index_t s) { return index_t{parts_of(extent(s))}; });
         if (found.group < 0) return {};
-        index_t const first = found.item * rows, left = extent(found.group) - first;
-        return {e.span(found.group), first, static_cast<int>(left < rows ? left : rows)};
+        index_t const first = found.item * most, left = extent(found.group) - first;
+        return {e.span(found.group), first, static_cast<int>(left < most ? left : most)};
     }
 };
 

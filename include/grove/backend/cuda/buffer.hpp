@@ -154,6 +154,12 @@ public:
     bool is_unshared() const { return block_.use_count() == 1; }
     /// Whether the numbers are kept rounded to bf16.
     bool is_rounded() const { return block_ != nullptr && block_->is_rounded(); }
+    /// Where the numbers are kept, in which form ever, as a share of the memory: it tells this
+    /// memory from any other. Asking leaves everything as it is.
+    std::shared_ptr<void const> place() const {
+        if (is_rounded()) return {block_, input().half};
+        return {block_, numbers()};
+    }
     /// An address to read at.
     T const* numbers() const { return at(block_ ? block_->full() : nullptr); }
     /// The numbers as they are kept, to read.

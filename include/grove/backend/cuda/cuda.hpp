@@ -4,8 +4,12 @@
 /// ask for them. Needs nvcc with --expt-relaxed-constexpr, cudart and cuBLASLt.
 #pragma once
 
+#include <cub/device/device_radix_sort.cuh>
+
 #include <algorithm>
 #include <array>
+#include <bit>
+#include <cstdint>
 #include <optional>
 #include <span>
 #include <string>
@@ -26,8 +30,9 @@
 
 namespace grove::inline GROVE_ISA {
 
-/// A CUDA device, float and double. Bad indices and offsets are thrown by the next `download` or
-/// `synchronize`; nothing else waits for the device once each class of shapes was met.
+/// A CUDA device, float and double. Bad indices and offsets are thrown by the next `download`,
+/// `await`, `update` or `synchronize`; nothing else waits for the device once each class of shapes
+/// was met.
 /// @code
 /// grove::cuda_backend backend;  // a stream of its own, exact
 /// grove::cuda_backend mixed(stream, {.precision = grove::product_precision::bf16});  // a user's
@@ -110,15 +115,19 @@ public:
                                 detail::leading_columns<T>{x.numbers(), columns, k, y.data()});
         return y;
     }
-    indices argsort(indices const& keys) { return sort(keys).order; }
-    indices segment_offsets(indices const& keys, index_t segments) {
-        check_rows("segment_offsets", keys, segments);
-        return starts(sort(keys).keys, segments);
+    // Sorts are templates, so that a program without them compiles none: indices are 32 bits wide.
+    template <class Index>
+    indices argsort(buffer<Index> const& keys) {
+        return sort(keys, tabulate<std::int32_t>(detail::own_place{}, keys.size()), 32).order;
+    }
+    template <class Index>
+    indices segment_offsets(buffer<Index> const& keys, index_t segments) {
+        return starts(sort_rows("segment_offsets", keys, segments).keys, segments);
     }
     /// One sort for all three.
-    std::array<indices, 3> group_by_key(indices const& keys, index_t groups) {
-        check_rows("group_by_key", keys, groups);
-        auto const sorted = sort(keys);
+    template <class Index>
+    std::array<indices, 3> group_by_key(buffer<Index> const& keys, index_t groups) {
+        auto const sorted = sort_rows("group_by_key", keys, groups);
         auto const places = allocate<std::int32_t>(keys.size());
         system().each(keys.size(), detail::inverse_element{sorted.order.data(), places.data()});
         return {sorted.order, places, starts(sorted.keys, groups)};
@@ -127,28 +136,35 @@ public:
     buffer<T> gather(buffer<T> const& x, index_t columns, indices const& index) {
         auto y = alike(x, index.size() * columns);
         index_t const rows = x.size() / std::max<index_t>(columns, 1);
-        system().each(
-            y.size(),
-            detail::gather_element<T>{
-                x.input(), columns, {index.data(), rows}, system().faults("gather"), y.output()});
+        detail::queue_row_packets(
+            index.size(),
+            detail::gathered_packet<T>{detail::moved_rows<T>::of(x.input(), y.output(), columns),
+                                       {index.data(), rows},
+                                       system().faults("gather")},
+            system().stream());
         return y;
     }
     template <class T>
     buffer<T> scatter_add(buffer<T> const& x, index_t columns, indices const& index, index_t rows) {
-        check_rows("scatter_add", index, rows);
-        auto const sorted = sort(index);
+        auto const sorted = sort_rows("scatter_add", index, rows);
         return sum_rows(x, columns, index.size(), starts(sorted.keys, rows), sorted.order.data());
     }
     /// Rows of `index` must be distinct: which of two writers comes last is open.
     template <class T>
     void write_rows(buffer<T>& target, buffer<T> const& x, index_t columns, indices const& index) {
         index_t const rows = target.size() / std::max<index_t>(columns, 1);
-        system().each(index.size() * columns,
-                      detail::write_element<T>{x.input(),
-                                               columns,
-                                               {index.data(), rows},
-                                               system().faults("write_rows"),
-                                               target.output()});
+        queue_written(detail::moved_rows<T>::of(x.input(), target.output(), columns), {}, index,
+                      rows);
+    }
+    /// Models has_row_pairs: both in one launch.
+    template <class T>
+    void write_row_pairs(buffer<T>& target, buffer<T> const& x, index_t columns, buffer<T>& other,
+                         buffer<T> const& z, index_t other_columns, indices const& index) {
+        index_t const rows = target.size() / std::max<index_t>(columns, 1),
+                      other_rows = other_columns > 0 ? other.size() / other_columns : rows;
+        queue_written(detail::moved_rows<T>::of(x.input(), target.output(), columns),
+                      detail::moved_rows<T>::of(z.input(), other.output(), other_columns), index,
+                      std::min(rows, other_rows));
     }
 
     template <class T>
@@ -223,27 +239,44 @@ public:
     void assign(buffer<T>& target, std::span<T const> source) {
         system().assign(target, source);
     }
+    template <class T>
+    using arrival = cuda_arrival<T>;
+    template <class T>
+    void fetch(buffer<T> const& x, arrival<T>& y) {
+        system().fetch(x, y);
+    }
+    template <class T>
+    std::span<T const> await(arrival<T> const& x) {
+        return system().await(x);
+    }
 
     /// Models has_token_sampling.
     template <class T>
-    std::array<indices, 3> sample_tokens(buffer<T> const& logits, index_t columns,
+    std::array<indices, 2> sample_tokens(buffer<T> const& logits, index_t columns,
                                          buffer<double> const& uniforms,
-                                         sampling_options const& options) {
+                                         sampling_options const& options, indices const& tokens) {
         index_t const rows = uniforms.size();
         bool const keeps = options.truncates() && options.temperature > 0;
         auto const rules = allocate<detail::kept_rule<T>>(keeps ? rows : 0);
         auto const counts = allocate<std::int32_t>(keeps ? rows : 0);
-        std::array<indices, 3> y{allocate<std::int32_t>(rows), {}, {}};
-        system().each_block(rows, detail::drawn_token<T>{logits.numbers(), columns, uniforms.data(),
-                                                         options, system().faults("sampler"),
-                                                         y[0].data(), rules.data(), counts.data()});
-        if (!keeps) return y;
-        y[1] = allocate<std::int32_t>(rows + 1);
-        y[2] = allocate<std::int32_t>(rows * columns);
+        auto const launch = [&]<int Threads>() {
+            system().each_block(
+                rows, detail::drawn_token<T, Threads>{logits.numbers(), columns, uniforms.data(),
+                                                      options, system().faults("sampler"),
+                                                      tokens.data(), rules.data(), counts.data()});
+        };
+        constexpr index_t narrow = 2048;
+        if (columns <= narrow)
+            launch.template operator()<128>();
+        else
+            launch.template operator()<512>();
+        if (!keeps) return {};
+        std::array const y{allocate<std::int32_t>(rows + 1),
+                           allocate<std::int32_t>(rows * columns)};
         system().each_block(
             rows, detail::kept_lists<T>{logits.numbers(), columns,
                                         static_cast<T>(1.0 / options.temperature), rules.data(),
-                                        counts.data(), y[1].data(), y[2].data()});
+                                        counts.data(), y[0].data(), y[1].data()});
         return y;
     }
 
@@ -251,6 +284,16 @@ private:
     struct sorted_indices {
         indices keys, order;
     };
+
+    template <class T>
+    void queue_written(detail::moved_rows<T> const& rows, detail::moved_rows<T> const& more,
+                       indices const& index, index_t limit) {
+        detail::queue_row_packets(
+            index.size(),
+            detail::written_packet<T>{
+                rows, more, {index.data(), limit}, system().faults("write_rows")},
+            system().stream());
+    }
 
     /// An operand of a product, as products of this precision read it.
     struct product_operand {
@@ -282,8 +325,8 @@ private:
             !products_.multiply(part, a.numbers.from(done * p.m), b.numbers.from(done * p.n),
                                 sums.output().from(cut.whole * p.m * p.n)))
             return false;
-        system().each(p.m * p.n,
-                      detail::add_parts{sums.numbers(), cut.parts(), p.m * p.n, c.data()});
+        detail::add_parts const add{sums.numbers(), cut.parts(), p.m * p.n, c.data()};
+        system().each(add.places(), add);
         return true;
     }
 
@@ -302,32 +345,56 @@ private:
                        std::int32_t const* order) {
         index_t const segments = offsets.size() - 1;
         auto y = allocate<T>(segments * columns);
-        detail::row_sums<T> const sums{x.input(), columns, rows, offsets.data(), order, y.data()};
-        if (rows > detail::sum_chains * segments)  // both give the same bits
-            system().each_block(segments * ((columns + 31) / 32), detail::tall_sum<T>{sums});
+        detail::row_sums<T> const sums{
+            x.input(),      columns, rows,
+            offsets.data(), order,   detail::all_rows_aligned(columns, x.input(), y.output()),
+            y.data()};
+        auto const brief = [&](auto const& sum) { system().each(sum.places(segments), sum); };
+        detail::tall_sum<T> const tall{sums};
+        if (rows > detail::sum_chains * segments)  // all give the same bits
+            system().each_block(tall.blocks(segments), tall);
+        else if (rows > segments)
+            brief(detail::short_sum<T, 4>{sums});
         else
-            system().each(y.size(), detail::short_sum<T>{sums});
+            brief(detail::short_sum<T, 1>{sums});
         return y;
     }
-    /// Stable, by keys.
-    sorted_indices sort(indices const& keys) {
-        sorted_indices y{cast<std::int32_t>(keys),
-                         tabulate<std::int32_t>(detail::own_place{}, keys.size())};
-        auto const first = y.keys.data();
-        system().run([&](auto const& policy) {
-            thrust::stable_sort_by_key(policy, first, first + keys.size(), y.order.data());
-        });
+    /// Stable, by the lowest bits of the keys; 32 where some may be negative.
+    template <class Index>
+    sorted_indices sort(buffer<Index> const& keys, indices const& order, int bits) {
+        index_t const size = keys.size();
+        sorted_indices y{allocate<std::int32_t>(size), allocate<std::int32_t>(size)};
+        auto const queue = [&](void* memory, std::size_t& bytes) {
+            detail::check(
+                cub::DeviceRadixSort::SortPairs(
+                    memory, bytes, keys.numbers(), y.keys.data(), order.numbers(), y.order.data(),
+                    static_cast<std::int32_t>(size), 0, bits, system().stream()),
+                "cub::DeviceRadixSort");
+        };
+        std::size_t bytes = 0;
+        queue(nullptr, bytes);
+        auto const memory = allocate<char>(static_cast<index_t>(bytes));
+        if (size > 0) queue(memory.data(), bytes);
         return y;
     }
-    indices starts(indices const& ascending, index_t segments) {
+    /// Indices of so many rows; the bad ones come last, and are thrown by whatever waits next.
+    template <class Index>
+    sorted_indices sort_rows(char const* operation, buffer<Index> const& index, index_t rows) {
+        auto const keys = allocate<std::int32_t>(index.size()),
+                   order = allocate<std::int32_t>(index.size());
+        system().each(
+            index.size(),
+            detail::row_key{
+                {index.data(), rows}, system().faults(operation), keys.data(), order.data()});
+        int const bits = std::bit_width(static_cast<std::uint64_t>(rows));
+        return sort(keys, order, std::max(bits, 1));
+    }
+    template <class Index>
+    indices starts(buffer<Index> const& ascending, index_t segments) {
         auto y = allocate<std::int32_t>(segments + 1);
         system().each(y.size(),
                       detail::start_element{ascending.data(), ascending.size(), y.data()});
         return y;
-    }
-    void check_rows(char const* operation, indices const& index, index_t rows) {
-        system().each(index.size(),
-                      detail::check_index{{index.data(), rows}, system().faults(operation)});
     }
     /// Segments must cover the rows, one behind the other.
     void check_offsets(char const* operation, indices const& offsets, index_t rows) {

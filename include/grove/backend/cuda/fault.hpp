@@ -61,6 +61,8 @@ public:
 
     /// For a kernel of `operation`, which must be a literal.
     fault_report report(char const* operation) const { return {claimed_, record_, operation}; }
+    /// Whether a kernel met a fault. It may still be under way: `raise` alone tells which.
+    bool has_met() const { return record_->kind != fault_kind::none; }
     /// Throws value_error for the first fault since the last; only where the stream was waited for.
     void raise() {
         fault_record const met = *record_;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "grove/backend/cuda/numbers.hpp"
+#include "grove/backend/cuda/system.hpp"
 
 namespace grove::inline GROVE_ISA::detail {
 
@@ -29,14 +30,14 @@ struct norm_rows : warp_rows {
     bool aligned;
     output<T> y;
     T* inverse;
-    input<T> old = {}, added = {};  ///< x = old + added is written first
-    output<T> sum = {};             ///< to where x is
+    input<T> old, added = {};  ///< x = old + added is written first; without added, old is x
+    output<T> sum = {};        ///< to where x is
 
     __device__ void operator()(index_t block) const {
         index_t const i = row(block);
         if (i >= rows) return;
         auto const from = x.from(i * columns);
-        if (added.full != nullptr || added.half != nullptr) add(i * columns);
+        if (added.exists()) add(i * columns);
         T squares = T(0);
         each_packet<T>(columns, lane(), 32, [&](index_t j) {
             auto const a = from.load(j, columns, aligned);
@@ -65,6 +66,78 @@ private:
     }
 };
 
+/// A warp's row of up to `Columns` numbers in its registers.
+template <class T, int Columns>
+struct held_row {
+    static constexpr int size = packet<T>::size, packets = Columns / 32 / size;  ///< of a lane
+
+    /// body(p, j) for a lane's p-th packet, which begins at column j.
+    template <class Body>
+    __device__ static void each(index_t columns, Body&& body) {
+#pragma unroll
+        for (int p = 0; p < packets; ++p) {
+            index_t const j = (index_t{p} * 32 + warp_rows::lane()) * size;
+            if (j < columns) body(p, j);
+        }
+    }
+    __device__ static void fetch(uint4 (&to)[packets], input<T> const& from, index_t columns,
+                                 bool aligned) {
+        each(columns, [&](int p, index_t j) { to[p] = from.fetch(j, columns, aligned); });
+    }
+};
+
+/// norm_rows of rows that are held: all is read at once, and once. The same bits.
+template <class T, int Columns>
+struct norm_held_rows : held_row<T, Columns> {
+    using held = held_row<T, Columns>;
+    static constexpr int threads = warp_rows::threads;
+    norm_rows<T> rows;
+
+    explicit norm_held_rows(norm_rows<T> const& all) : rows(all) {}
+    index_t blocks() const { return rows.blocks(); }
+
+    __device__ void operator()(index_t block) const {
+        index_t const i = rows.row(block), columns = rows.columns, first = i * columns;
+        if (i >= rows.rows) return;
+        bool const aligned = rows.aligned, adds = rows.added.exists();
+        auto const from = rows.old.from(first), more = rows.added.from(first);
+        uint4 fetched[held::packets], fetched_more[held::packets], fetched_w[held::packets];
+        held::fetch(fetched, from, columns, aligned);
+        if (adds) held::fetch(fetched_more, more, columns, aligned);
+        held::fetch(fetched_w, rows.w, columns, aligned);
+        packet<T> x[held::packets];
+        T squares = T(0);
+        held::each(columns, [&](int p, index_t j) {
+            x[p] = from.value(fetched[p], aligned);
+            if (adds) {
+                auto const b = more.value(fetched_more[p], aligned);
+                for (int t = 0; t < held::size; ++t) x[p].at[t] = add_rounded(x[p].at[t], b.at[t]);
+                rows.sum.from(first).store(x[p], j, columns, aligned);
+                for (T& number : x[p].at) number = rows.sum.kept(number);
+            }
+            for (T number : x[p].at) squares = math::fma(number, number, squares);
+        });
+        T const r = T(1) / math::sqrt(warp_sum(squares) / static_cast<T>(columns) + rows.epsilon);
+        if (rows.lane() == 0) rows.inverse[i] = r;
+        held::each(columns, [&](int p, index_t j) {
+            auto const b = rows.w.value(fetched_w[p], aligned);
+            for (int t = 0; t < held::size; ++t) x[p].at[t] = x[p].at[t] * r * b.at[t];
+            rows.y.from(first).store(x[p], j, columns, aligned);
+        });
+    }
+};
+
+template <class T>
+void launch_norm(thrust_cuda const& system, norm_rows<T> const& norm) {
+    auto const launch = [&](auto const& kernel) { system.each_block(kernel.blocks(), kernel); };
+    if (norm.columns <= 256)
+        launch(norm_held_rows<T, 256>(norm));
+    else if (norm.columns <= 1024)
+        launch(norm_held_rows<T, 1024>(norm));
+    else
+        launch(norm);
+}
+
 /// dx = (g · w − x · r² · mean(g · w · x)) · r, and the gradient of x itself where there is one.
 template <class T>
 struct norm_gradient_rows : warp_rows {
@@ -75,8 +148,6 @@ struct norm_gradient_rows : warp_rows {
     output<T> dx;
     input<T> of_sum = {};  ///< x's own gradient
     bf16* copy = nullptr;  ///< of dx, rounded
-
-    __device__ bool has_own() const { return of_sum.full != nullptr || of_sum.half != nullptr; }
 
     __device__ void operator()(index_t block) const {
         index_t const i = row(block);
@@ -97,7 +168,7 @@ struct norm_gradient_rows : warp_rows {
             auto const c = xi.load(j, columns, aligned);
             for (int t = 0; t < packet<T>::size; ++t)
                 a.at[t] = (a.at[t] * b.at[t] - c.at[t] * pull) * r;
-            if (has_own()) {
+            if (of_sum.exists()) {
                 auto const own = of_sum.from(i * columns).load(j, columns, aligned);
                 for (int t = 0; t < packet<T>::size; ++t) a.at[t] = add_rounded(a.at[t], own.at[t]);
             }
@@ -118,13 +189,15 @@ inline index_t norm_strips(index_t rows) { return (rows + rows_of_strip - 1) / r
 /// The same for the rows of a strip, and Σ g · x · r over them by columns: [strips, columns]. A
 /// warp's row, of up to `Columns` numbers, stays in its registers.
 template <class T, int Columns>
-struct norm_gradient_block {
+struct norm_gradient_block : held_row<T, Columns> {
+    using held = held_row<T, Columns>;
+    using held::size, held::packets;
     static constexpr int threads = warp_rows::threads, warps = threads / 32;
-    static constexpr int size = packet<T>::size, packets = Columns / 32 / size;  ///< of a lane
     using part = packet<T>[packets];
     norm_gradient_rows<T> rows;
     T* y;
 
+    norm_gradient_block(norm_gradient_rows<T> const& all, T* to) : rows(all), y(to) {}
     __device__ void operator()(index_t strip) const {
         __shared__ __align__(16) T sums[warps][Columns];
         int const warp = static_cast<int>(threadIdx.x) / 32;
@@ -143,19 +216,15 @@ struct norm_gradient_block {
 private:
     template <class Body>
     __device__ void each(Body&& body) const {
-#pragma unroll
-        for (int p = 0; p < packets; ++p) {
-            index_t const j = (index_t{p} * 32 + warp_rows::lane()) * size;
-            if (j < rows.columns) body(p, j);
-        }
+        held::each(rows.columns, body);
     }
     __device__ static packet<T>& at(T* sums, index_t j) {
         return *reinterpret_cast<packet<T>*>(sums + j);
     }
     /// dx of row i; its g · x · r are added to `sums`.
     __device__ void add_row(index_t i, T* sums) const {
-        auto const fetch = [&](uint4 (&to)[packets], input<T> const& from) {
-            each([&](int p, index_t j) { to[p] = from.fetch(j, rows.columns, rows.aligned); });
+        auto const fetch = [&](uint4(&to)[packets], input<T> const& from) {
+            held::fetch(to, from, rows.columns, rows.aligned);
         };
         uint4 fetched[packets], fetched_x[packets];
         part a;
@@ -178,11 +247,11 @@ private:
         });
         T const pull = warp_sum(dot) * r * r / static_cast<T>(rows.columns);
         auto const owns = rows.of_sum.from(start);
-        if (rows.has_own()) fetch(fetched, owns);
+        if (rows.of_sum.exists()) fetch(fetched, owns);
         each([&](int p, index_t j) {
             auto const x = xs.value(fetched_x[p], rows.aligned);
             for (int t = 0; t < size; ++t) a[p].at[t] = (a[p].at[t] - x.at[t] * pull) * r;
-            if (rows.has_own()) {
+            if (rows.of_sum.exists()) {
                 auto const own = owns.value(fetched[p], rows.aligned);
                 for (int t = 0; t < size; ++t) a[p].at[t] = add_rounded(a[p].at[t], own.at[t]);
             }
@@ -220,29 +289,6 @@ struct norm_weight_strips {
                 sum.at[t] = math::fma(a.at[t] * r, b.at[t], sum.at[t]);
         }
         store_packet(sum, y + strip * columns, j, columns, aligned);
-    }
-};
-/// Σ over the strips: of those 0, 16, …, of those 1, 17, …, and over these, in order.
-template <class T>
-struct strip_sums {
-    static constexpr int lanes = 32, chains = 16, threads = lanes * chains;
-    T const* x;
-    index_t strips, columns;
-    T* y;
-
-    index_t blocks() const { return (columns + lanes - 1) / lanes; }
-    __device__ void operator()(index_t block) const {
-        __shared__ T partial[chains][lanes];
-        int const lane = static_cast<int>(threadIdx.x) % lanes, chain = threadIdx.x / lanes;
-        index_t const j = block * lanes + lane;
-        T sum = T(0);
-#pragma unroll 4
-        for (index_t s = chain; s < strips && j < columns; s += chains) sum += x[s * columns + j];
-        partial[chain][lane] = sum;
-        __syncthreads();
-        if (chain > 0 || j >= columns) return;
-        for (int c = 1; c < chains; ++c) sum += partial[c][lane];
-        y[j] = sum;
     }
 };
 

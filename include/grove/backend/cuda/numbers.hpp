@@ -25,6 +25,7 @@ struct input {
     T const* full = nullptr;
     bf16 const* half = nullptr;
 
+    __host__ __device__ bool exists() const { return full != nullptr || half != nullptr; }
     /// The numbers from this one on.
     __host__ __device__ input from(index_t place) const {
         return half != nullptr ? input{nullptr, half + place} : input{full + place, nullptr};
@@ -78,6 +79,12 @@ struct output {
 
     __host__ __device__ output from(index_t place) const {
         return half != nullptr ? output{nullptr, half + place} : output{full + place, nullptr};
+    }
+    /// The number that reading gives again.
+    __device__ T kept(T x) const {
+        return half == nullptr
+                   ? x
+                   : static_cast<T>(__bfloat162float(__float2bfloat16_rn(static_cast<float>(x))));
     }
     __device__ void set(index_t i, T x) const {
         if (half != nullptr)

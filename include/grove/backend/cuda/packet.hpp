@@ -20,6 +20,12 @@ struct alignas(16) packet {
     T at[size];
 };
 
+/// Packets of a row; the last may be partly filled.
+template <class T>
+__host__ __device__ index_t packets_of(index_t columns) {
+    return (columns + packet<T>::size - 1) / packet<T>::size;
+}
+
 /// Whether all rows of `columns` numbers behind these addresses start at a multiple of 16 bytes.
 template <class T>
 bool rows_are_aligned(index_t columns, std::initializer_list<T const*> addresses) {

@@ -7,6 +7,7 @@
 
 #include <cuda_pipeline.h>
 
+#include "grove/backend/cuda/divisor.hpp"
 #include "grove/backend/cuda/packet.hpp"
 
 namespace grove::inline GROVE_ISA::detail {
@@ -57,13 +58,15 @@ template <class T>
 struct row_source {
     T const* data;
     index_t step;
-    unsigned group = 1, phase = 0;
+    quick_divisor group = {1, 1, 0};
+    unsigned phase = 0;
     index_t member_step = 0;
 
+    __device__ bool is_even() const { return group.divisor == 1; }
     __device__ T const* row(int r) const {
-        if (group == 1) return data + r * step;
-        unsigned const at = phase + static_cast<unsigned>(r);
-        return data + at / group * step + at % group * member_step;
+        if (is_even()) return data + r * step;
+        unsigned const at = phase + static_cast<unsigned>(r), whole = group.quotient(at);
+        return data + whole * step + (at - whole * group.divisor) * member_step;
     }
 };
 
@@ -98,7 +101,7 @@ __device__ void fetch_panel(T* panel, int stride, int count, int first, int widt
     int const at = static_cast<int>(threadIdx.x) % packets * vector;
     int const left = width - first - at, row = static_cast<int>(threadIdx.x) / packets;
     T* target = panel + row * stride + at;
-    if (aligned && source.group == 1) {  // as mostly: no address is computed from scratch
+    if (aligned && source.is_even()) {  // as mostly: no address is computed from scratch
         bool const inside = left > 0;
         T const* from = source.data + row * source.step + (inside ? first + at : 0);
 #pragma unroll
@@ -120,31 +123,37 @@ __device__ void fetch_panel(T* panel, int stride, int count, int first, int widt
     }
 }
 
-/// Two panels in turn: one is worked on while the other is on its way.
-template <class Plan>
+/// `Panels` in turn: one is worked on while the others are on their way.
+template <class Plan, int Panels = 2>
 class panel_ring {
     using T = typename Plan::value_type;
+    static constexpr int panel = Plan::columns * Plan::stride;
 
 public:
-    static constexpr int size = 2 * Plan::columns * Plan::stride;
+    static constexpr int size = Panels * panel;
 
-    __device__ explicit panel_ring(T* memory) : arriving_(memory), current_(memory + size / 2) {}
+    __device__ explicit panel_ring(T* memory) : memory_(memory) {}
 
-    /// Where the next panel goes; end its copies with `started`.
-    __device__ T* next() { return arriving_; }
-    __device__ void started() { __pipeline_commit(); }
-    /// Waits for what was started; every thread has then left the panel before.
+    /// Where the next panel goes; end its copies, also where there are none any more, with
+    /// `started`.
+    __device__ T* next() { return memory_ + arriving_ * panel; }
+    __device__ void started() {
+        __pipeline_commit();
+        arriving_ = arriving_ + 1 == Panels ? 0 : arriving_ + 1;
+    }
+    /// Waits for the first of `Panels` - 1 that were started; every thread has then left the panel
+    /// before.
     __device__ T const* turn() {
-        __pipeline_wait_prior(0);
+        __pipeline_wait_prior(Panels - 2);
         __syncthreads();
-        T* const arrived = arriving_;
-        arriving_ = current_;
-        current_ = arrived;
+        T const* const arrived = memory_ + current_ * panel;
+        current_ = current_ + 1 == Panels ? 0 : current_ + 1;
         return arrived;
     }
 
 private:
-    T *arriving_, *current_;
+    T* memory_;
+    int arriving_ = 0, current_ = 0;
 };
 
 /// sum += left · rightᵀ over `length` columns of both.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /// @file
 /// The fused operations of the CUDA backend, float and double: backend/refinement.hpp says what
-/// each computes. None waits for the device but `norm`; a row's bits depend on that row alone.
+/// each computes. None waits for the device but `update`; a row's bits depend on that row alone.
 #pragma once
 
 #include <algorithm>
@@ -15,6 +15,8 @@
 #include "grove/backend/cuda/expert_rows.hpp"
 #include "grove/backend/cuda/norm.hpp"
 #include "grove/backend/cuda/precision.hpp"
+#include "grove/backend/cuda/rope.hpp"
+#include "grove/backend/cuda/rows.hpp"
 #include "grove/backend/cuda/statistics.hpp"
 #include "grove/backend/cuda/strided.hpp"
 #include "grove/backend/cuda/update.hpp"
@@ -36,9 +38,9 @@ public:
                                       index_t columns, T epsilon) {
         auto y = activations<T>(rows * columns), inverse = allocate<T>(rows);
         bool const aligned = detail::all_rows_aligned(columns, x.input(), w.input());
-        detail::norm_rows<T> const norm{{rows},  x.input(), w.input(),  columns,
-                                        epsilon, aligned,   y.output(), inverse.data()};
-        system().each_block(norm.blocks(), norm);
+        detail::norm_rows<T> const norm{{rows},  x.input(),  w.input(),      columns,  epsilon,
+                                        aligned, y.output(), inverse.data(), x.input()};
+        detail::launch_norm(system(), norm);
         return {y, inverse};
     }
     template <class T>
@@ -63,7 +65,7 @@ public:
                                         normed.output(), inverse.data(),
                                         x.input(),       y.input(),
                                         written};
-        system().each_block(norm.blocks(), norm);
+        detail::launch_norm(system(), norm);
         return {sum, normed, inverse};
     }
     template <class T>
@@ -100,22 +102,35 @@ public:
     buffer<T> rope(buffer<T> const& x, buffer<T> const& table, indices const& positions,
                    index_t heads, index_t dim, rope_pairs pairs, bool inverse) {
         auto y = activations<T>(x.size());
-        detail::rope_rows<T> const rows{x.input(),
-                                        table.numbers(),
-                                        positions.numbers(),
-                                        table.size() / dim,
-                                        static_cast<int>(heads),
-                                        static_cast<int>(dim),
-                                        pairs == rope_pairs::halves,
-                                        inverse ? T(-1) : T(1),
-                                        system().faults("rope"),
-                                        y.output()};
-        if (detail::rope_packets<T>::fits(rows, positions.size())) {
-            auto const packets = detail::rope_packets<T>::of(rows);
-            system().each(packets.places(positions.size()), packets);
-        } else {
-            system().each_block(positions.size(), rows);
-        }
+        int const count = static_cast<int>(heads), width = static_cast<int>(dim);
+        detail::launch_rope<T>(system(), {{x.input()}, {count}, width},
+                               {{y.output()}, {count}, width}, count, table, positions, pairs,
+                               inverse);
+        return y;
+    }
+    template <class T>
+    std::array<buffer<T>, 3> rope_split(buffer<T> const& x, buffer<T> const& table,
+                                        indices const& positions, attention_shape const& shape,
+                                        rope_pairs pairs) {
+        index_t const tokens = positions.size(), keys = tokens * shape.key_columns();
+        std::array const y{activations<T>(tokens * shape.query_columns()), activations<T>(keys),
+                           activations<T>(keys)};
+        auto const [all, parts, rotated, dim] = heads_of(shape);
+        detail::launch_rope<T>(
+            system(), {{x.input()}, {all}, dim},
+            {{y[0].output(), y[1].output(), y[2].output()}, {parts[0], parts[1], parts[1]}, dim},
+            rotated, table, positions, pairs, false);
+        return y;
+    }
+    template <class T>
+    buffer<T> rope_join(std::array<buffer<T>, 3> const& x, buffer<T> const& table,
+                        indices const& positions, attention_shape const& shape, rope_pairs pairs) {
+        auto y = activations<T>(x[0].size() + x[1].size() + x[2].size());
+        auto const [all, parts, rotated, dim] = heads_of(shape);
+        detail::launch_rope<T>(
+            system(),
+            {{x[0].input(), x[1].input(), x[2].input()}, {parts[0], parts[1], parts[1]}, dim},
+            {{y.output()}, {all}, dim}, rotated, table, positions, pairs, true);
         return y;
     }
 
@@ -169,24 +184,17 @@ public:
         auto const e = extents("attention_backward", shape, q.size(), k.size(), offsets, key_first,
                                key_counts);
         auto const mean = allocate<T>(log_normalizer.size());
-        detail::row_dots<T> const dots{g.input(),
-                                       out.input(),
-                                       mean.size(),
-                                       e.width,
-                                       detail::all_rows_aligned(e.width, g.input(), out.input()),
-                                       mean.data()};
-        system().each_block(dots.blocks(), dots);
         if constexpr (std::is_same_v<T, float>) {
             if (precision_ == product_precision::bf16 && !detail::heads_are_wide(e))
-                return rounded_attention_backward(e, shape.score_factor<T>(), {g, q, k, v},
-                                                  log_normalizer, mean);
+                return rounded_attention_backward<T>(e, shape.score_factor<T>(), {g, q, k, v, out},
+                                                     log_normalizer, mean);
         }
         std::array y{allocate<T>(q.size()), zeros<T>(k.size()), zeros<T>(v.size())};
         detail::launch_attention_backward(
             system(), unrounded(), e, shape.score_factor<T>(),
             detail::attention_operands<T>{g.numbers(), q.numbers(), k.numbers(), v.numbers(),
-                                          log_normalizer.numbers(), mean.numbers(), y[0].data(),
-                                          y[1].data(), y[2].data()});
+                                          out.numbers(), log_normalizer.numbers(), mean.data(),
+                                          y[0].data(), y[1].data(), y[2].data()});
         return y;
     }
 
@@ -240,20 +248,21 @@ public:
         index_t const rows = targets.size();
         auto log_probability = allocate<T>(rows), entropy = allocate<T>(rows),
              log_normalizer = allocate<T>(rows);
-        auto const launch = [&]<int Threads>() {
-            system().each_block(
-                rows, detail::statistics_rows<T, Threads>{
-                          logits.numbers(), vocabulary, targets.data(), inverse_temperature,
-                          kept_sets(kept_offsets, kept, vocabulary),
-                          detail::rows_are_aligned(vocabulary, {logits.numbers()}),
-                          system().faults("token_statistics"), log_probability.data(),
-                          entropy.data(), log_normalizer.data()});
-        };
-        constexpr index_t narrow = 2048;
-        if (vocabulary <= narrow)
-            launch.template operator()<64>();
-        else
-            launch.template operator()<512>();
+        detail::by_vocabulary(vocabulary, [&]<int Threads>() {
+            detail::statistics_rows<T, Threads> const all{
+                {rows},
+                logits.numbers(),
+                vocabulary,
+                targets.data(),
+                inverse_temperature,
+                kept_sets(kept_offsets, kept, vocabulary),
+                detail::rows_are_aligned(vocabulary, {logits.numbers()}),
+                system().faults("token_statistics"),
+                log_probability.data(),
+                entropy.data(),
+                log_normalizer.data()};
+            system().each_block(all.blocks(), all);
+        });
         return {log_probability, entropy, log_normalizer};
     }
     template <class T>
@@ -264,21 +273,32 @@ public:
                                         buffer<T> const& g_log_probability,
                                         buffer<T> const& g_entropy) {
         auto dx = activations<T>(logits.size());
-        system().each_block(
-            targets.size(),
-            detail::statistics_gradient_rows<T>{
-                logits.numbers(), vocabulary, targets.data(), inverse_temperature,
+        detail::by_vocabulary(vocabulary, [&]<int Threads>() {
+            detail::statistics_gradient_rows<T, Threads> const all{
+                {targets.size()},
+                logits.numbers(),
+                vocabulary,
+                targets.data(),
+                inverse_temperature,
                 kept_sets(kept_offsets, kept, vocabulary),
-                detail::rows_are_aligned(vocabulary, {logits.numbers()}), log_normalizer.numbers(),
-                entropy.numbers(), g_log_probability.numbers(), g_entropy.numbers(), dx.output()});
+                detail::rows_are_aligned(vocabulary, {logits.numbers()}),
+                log_normalizer.numbers(),
+                entropy.numbers(),
+                g_log_probability.numbers(),
+                g_entropy.numbers(),
+                dx.output()};
+            system().each_block(all.blocks(), all);
+        });
         return dx;
     }
 
-    /// One launch. A buffer that nobody else holds is written in place; a weight's copy in bf16 is
-    /// written with it.
-    template <class T, class Law>
-    void update(std::vector<parameter_update<device_buffer<T>, Law>> const& all) {
-        std::vector<detail::update_slot<T, Law>> slots;
+    /// A buffer that nobody else holds is written in place; a weight's copy in bf16 is written with
+    /// it. Waits for the norm, not for the update.
+    template <class T, class Law, class Clip>
+    double update(std::vector<parameter_update<device_buffer<T>, Law>> const& all,
+                  Clip const& clip) {
+        using slot_type = detail::update_slot<T, Law>;
+        std::vector<slot_type> slots;
         std::vector<buffer<T>> replaced;  // kept until the kernel is queued
         index_t runs = 0;
         auto const writable = [&](buffer<T>& x) {
@@ -291,7 +311,7 @@ public:
         for (auto const& u : all) {
             auto &w = *u.weight, &m = *u.first_moment, &v = *u.second_moment;
             bool const has_half = w.size() > 0 && w.has_half();
-            detail::update_slot<T, Law> slot{{runs, w.size()}, u.law};
+            slot_type slot{{runs, w.size()}, u.law};
             slot.g = u.gradient.numbers();
             slot.w = w.numbers(), slot.m = m.numbers(), slot.v = v.numbers();
             slot.next_w = writable(w), slot.next_m = writable(m), slot.next_v = writable(v);
@@ -299,25 +319,16 @@ public:
             runs += detail::runs_of(w.size());
             slots.push_back(slot);
         }
-        auto const table = system().upload(std::span<detail::update_slot<T, Law> const>(slots));
-        system().each_block(runs, detail::update_runs<T, Law>{table.data(), table.size()});
-    }
-    /// Waits for the device.
-    template <class T>
-    double norm(std::vector<buffer<T>> const& all) {
-        std::vector<detail::square_slot<T>> slots;
-        index_t runs = 0;
-        for (auto const& x : all) {
-            slots.push_back({{runs, x.size()}, x.numbers()});
-            runs += detail::runs_of(x.size());
-        }
-        auto const table = system().upload(std::span<detail::square_slot<T> const>(slots));
-        auto const sums = allocate<double>(runs), total = allocate<double>(1);
-        system().each_block(runs, detail::square_runs<T>{table.data(), table.size(), sums.data()});
-        system().each_block(1, detail::square_total{sums.data(), runs, total.data()});
-        double y = 0;
-        download(total, std::span(&y, 1));
-        return y;
+        auto const table = system().upload(std::span<slot_type const>(slots));
+        auto const sums = allocate<double>(runs), norm = allocate<double>(1);
+        system().each_block(
+            runs, detail::square_runs<slot_type>{table.data(), table.size(), sums.data()});
+        system().each_block(1, detail::square_total{sums.data(), runs, norm.data()});
+        system().fetch(norm, norm_);
+        system().each_block(
+            runs, detail::update_runs<T, Law, Clip>{table.data(), table.size(), norm.data(), clip,
+                                                    system().faults("update").claimed});
+        return system().await(norm_)[0];
     }
 
     /// Models has_activation_storage.
@@ -367,6 +378,17 @@ protected:
     }
 
 private:
+    /// Heads of queries, keys and values side by side.
+    struct joint_heads {
+        int all;
+        std::array<int, 2> parts;  ///< of queries, and of keys as of values
+        int rotated, dim;
+    };
+    static joint_heads heads_of(attention_shape const& shape) {
+        auto const heads = static_cast<int>(shape.heads),
+                   keys = static_cast<int>(shape.key_value_heads);
+        return {heads + 2 * keys, {heads, keys}, heads + keys, static_cast<int>(shape.head_dim)};
+    }
     /// {dx, dw}; `of_x`, which may be empty, is x's own gradient.
     template <class T>
     std::array<buffer<T>, 2> norm_backward(buffer<T> const& of_x, buffer<T> const& g,
@@ -396,25 +418,37 @@ private:
                 g.input(), x.input(), inverse.numbers(), rows, columns, aligned, partial.data()};
             system().each_block(strips.blocks(), strips);
         }
-        detail::strip_sums<T> const sums{partial.numbers(), count, columns, dw.data()};
-        system().each_block(sums.blocks(), sums);
+        detail::input<T> const strips{partial.numbers()};
+        detail::tall_sum<T> const sums{{strips, columns, count, nullptr, nullptr,
+                                        strips.rows_are_aligned(columns), dw.data()}};
+        system().each_block(sums.blocks(1), sums);
         return {dx, dw};
     }
     /// For attention that does not take bf16.
     product_precision unrounded() const {
         return precision_ == product_precision::bf16 ? product_precision::float32 : precision_;
     }
-    std::array<buffer<float>, 3> rounded_attention_backward(
-        detail::attention_extents const& e, float scale, std::array<buffer<float>, 4> const& gqkv,
-        buffer<float> const& log_normalizer, buffer<float> const& mean) {
-        std::array<detail::rounded_numbers, 4> x;
-        for (std::size_t i = 0; i < 4; ++i) x[i] = system().rounded(gqkv[i]);
-        std::array const y{rounded<float>(gqkv[1].size()), cleared(rounded<float>(gqkv[2].size())),
-                           cleared(rounded<float>(gqkv[3].size()))};
+    template <class T>
+    std::array<buffer<T>, 3> rounded_attention_backward(detail::attention_extents const& e,
+                                                        float scale,
+                                                        std::array<buffer<T>, 5> const& gqkvo,
+                                                        buffer<T> const& log_normalizer,
+                                                        buffer<T> const& mean) {
+        std::array<detail::rounded_numbers, 5> x;
+        for (std::size_t i = 0; i < x.size(); ++i) x[i] = system().rounded(gqkvo[i]);
+        // No two sequences may share a key here, and none has fewer keys than queries: where there
+        // are no more keys than tokens each is some sequence's, and its gradients are written.
+        bool const all_written = e.key_rows == e.tokens && e.value_step == e.width;
+        auto const of_keys = [&](buffer<T> const& x) {
+            auto const y = rounded<T>(x.size());
+            return all_written ? y : cleared(y);
+        };
+        std::array const y{rounded<T>(gqkvo[1].size()), of_keys(gqkvo[2]), of_keys(gqkvo[3])};
         detail::launch_rounded_attention_backward(
             system(), e, scale,
-            {x[0].data, x[1].data, x[2].data, x[3].data, log_normalizer.numbers(), mean.numbers(),
-             y[0].output().half, y[1].output().half, y[2].output().half});
+            detail::attention_operands<detail::bf16>{
+                x[0].data, x[1].data, x[2].data, x[3].data, x[4].data, log_normalizer.numbers(),
+                mean.data(), y[0].output().half, y[1].output().half, y[2].output().half});
         return y;
     }
     detail::choice_places choice_places(char const* operation, indices const& places,
@@ -443,6 +477,7 @@ private:
         return {offsets.data(), kept.data(), kept.size(), vocabulary};
     }
     product_precision precision_;
+    cuda_arrival<double> norm_;
 };
 
 }  // namespace grove::inline GROVE_ISA

@@ -4,37 +4,45 @@
 /// The order of every sum is a function of the row's length.
 #pragma once
 
-#include "grove/backend/cuda/error.hpp"
+#include "grove/backend/cuda/packet.hpp"
 #include "grove/core/math.hpp"
 #include "grove/core/shape.hpp"
 
 namespace grove::inline GROVE_ISA::detail {
 
 /// A row of `columns` places. Every thread of the block must call, with the same arguments; every
-/// thread gets the same result.
+/// thread gets the same result. Sums are made of 16 parts of 32 lanes each, and a block of fewer
+/// warps computes its parts one by one: the same bits.
+template <int Threads>
 struct row_block {
-    static constexpr int threads = 512, warps = threads / 32;
+    static constexpr int threads = Threads, warps = threads / 32;
+    static constexpr int parts = 16, lanes = 32 * parts;
     static constexpr int at_once = 8;  ///< values in flight: a row is bound by latency
+    static_assert(parts % warps == 0);
     index_t columns;
 
     __device__ static int lane() { return static_cast<int>(threadIdx.x) % 32; }
     __device__ static int warp() { return static_cast<int>(threadIdx.x) / 32; }
-    /// A warp's share of the columns, consecutive ones.
-    __device__ index_t share() const { return (columns + threads - 1) / threads * 32; }
+    /// A part's share of the columns where it takes consecutive ones.
+    __device__ index_t share() const { return (columns + lanes - 1) / lanes * 32; }
 
-    /// Σ values over the threads, for each of `Count` values.
-    template <int Count>
-    __device__ static void sum(double (&values)[Count]) {
-        __shared__ double of_warp[Count][warps];
-        for (int k = 0; k < Count; ++k) {
-            for (int step = 16; step > 0; step /= 2)
-                values[k] += __shfl_xor_sync(~0U, values[k], step);
-            if (lane() == 0) of_warp[k][warp()] = values[k];
+    /// Σ over the columns of what add(sums, f(i), i) adds to each of `Count` sums.
+    template <int Count, class F, class Add>
+    __device__ void sums(double (&y)[Count], F const& f, Add const& add) const {
+        __shared__ double of_part[Count][parts];
+        for (int part = warp(); part < parts; part += warps) {
+            double own[Count] = {};
+            each(32 * part + lane(), columns, lanes, f,
+                 [&](auto const& value, index_t i) { add(own, value, i); });
+            for (int k = 0; k < Count; ++k) {
+                own[k] = warp_sum(own[k]);
+                if (lane() == 0) of_part[k][part] = own[k];
+            }
         }
         __syncthreads();
         for (int k = 0; k < Count; ++k) {
-            values[k] = 0;
-            for (int w = 0; w < warps; ++w) values[k] += of_warp[k][w];
+            y[k] = 0;
+            for (int part = 0; part < parts; ++part) y[k] += of_part[k][part];
         }
         __syncthreads();
     }
@@ -54,34 +62,37 @@ struct row_block {
     /// Σ f(i) over the columns.
     template <class F>
     __device__ double total(F const& f) const {
-        double y[1] = {0};
-        each(threadIdx.x, columns, threads, f, [&](double value, index_t) { y[0] += value; });
-        sum(y);
+        double y[1];
+        sums(y, f, [](double(&sum)[1], double value, index_t) { sum[0] += value; });
         return y[0];
     }
     /// The first column i at which f(0) + … + f(i) exceeds target(Σ f); by rounding alone there may
     /// be none, then the last with f > 0. All f ≥ 0, not all 0.
     template <class F, class Target>
     __device__ index_t first_beyond(F const& f, Target const& target) const {
-        __shared__ double of_warp[warps];
+        __shared__ double of_part[parts];
         __shared__ index_t found;
-        index_t const begin = warp() * share(), end = math::min(begin + share(), columns);
-        double const own = warp_total(f, begin, end);
-        if (lane() == 0) of_warp[warp()] = own;
+        auto const begin = [&](int part) { return part * share(); };
+        auto const end = [&](int part) { return math::min(begin(part) + share(), columns); };
+        for (int part = warp(); part < parts; part += warps) {
+            double const own = warp_total(f, begin(part), end(part));
+            if (lane() == 0) of_part[part] = own;
+        }
         __syncthreads();
         double all = 0;
-        for (double part : of_warp) all += part;
+        for (double part : of_part) all += part;
         double const bound = target(all);
         double before = 0, at = 0;
-        int owner = -1;  // the first warp that reaches beyond, else the last that holds anything
-        for (int w = 0; w < warps && !(owner >= 0 && before > bound); ++w) {
-            if (of_warp[w] > 0) {
-                owner = w;
+        int owner = -1;  // the first part that reaches beyond, else the last that holds anything
+        for (int part = 0; part < parts && !(owner >= 0 && before > bound); ++part) {
+            if (of_part[part] > 0) {
+                owner = part;
                 at = before;
             }
-            before += of_warp[w];
+            before += of_part[part];
         }
-        if (warp() == owner) search(f, bound, begin, end, at, found);
+        if (owner >= 0 && warp() == owner % warps)
+            search(f, bound, begin(owner), end(owner), at, found);
         __syncthreads();
         index_t const y = found;
         __syncthreads();
@@ -94,8 +105,7 @@ private:
     __device__ static double warp_total(F const& f, index_t begin, index_t end) {
         double y = 0;
         each(begin + lane(), end, 32, f, [&](double value, index_t) { y += value; });
-        for (int step = 16; step > 0; step /= 2) y += __shfl_xor_sync(~0U, y, step);
-        return y;
+        return warp_sum(y);
     }
     /// By one warp: first the stretch in which the sum passes the bound, then the column.
     template <class F>

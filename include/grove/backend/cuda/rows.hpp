@@ -5,10 +5,13 @@
 /// indices say; the first bad one is reported.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <limits>
 
+#include "grove/backend/cuda/divisor.hpp"
 #include "grove/backend/cuda/fault.hpp"
+#include "grove/backend/cuda/launch.hpp"
 #include "grove/backend/cuda/numbers.hpp"
 #include "grove/backend/thrust/element.hpp"
 
@@ -37,26 +40,38 @@ struct group_item {
     index_t group = -1, item = 0;
 };
 /// The `index`-th of all items, of which group e has count(e). Called by all lanes of a warp, of
-/// which each counts one group at a time.
+/// which each counts as many groups side by side.
 template <class Count>
 __device__ group_item nth_item(index_t index, index_t groups, Count const& count) {
     int const lane = static_cast<int>(threadIdx.x) % 32;
-    index_t before = 0;
-    for (index_t base = 0; base < groups; base += 32) {
-        index_t const own = base + lane < groups ? count(base + lane) : 0;
-        index_t total = own;
-        for (int step = 1; step < 32; step *= 2) {
-            index_t const other = __shfl_up_sync(~0U, total, step);
-            if (lane >= step) total += other;
+    index_t const share = (groups + 31) / 32, first = lane * share;
+    index_t const end = first + share < groups ? first + share : groups;
+    index_t own = 0;
+    for (index_t e = first; e < end; e += 4)
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {  // none waits for the one before
+            index_t const size = count(e + i < end ? e + i : e);
+            if (e + i < end) own += size;
         }
-        index_t const item = index - (before + total - own);
-        if (unsigned const found = __ballot_sync(~0U, item >= 0 && item < own); found != 0) {
-            int const finder = __ffs(static_cast<int>(found)) - 1;
-            return {base + finder, __shfl_sync(~0U, item, finder)};
-        }
-        before += __shfl_sync(~0U, total, 31);
+    index_t total = own;
+#pragma unroll
+    for (int step = 1; step < 32; step *= 2) {
+        index_t const other = __shfl_up_sync(~0U, total, step);
+        if (lane >= step) total += other;
     }
-    return {};
+    index_t item = index - (total - own);
+    unsigned const found = __ballot_sync(~0U, item >= 0 && item < own);
+    if (found == 0) return {};
+    int const finder = __ffs(static_cast<int>(found)) - 1;
+    item = __shfl_sync(~0U, item, finder);
+    index_t group = finder * share;
+    while (share > 1) {
+        index_t const size = count(group);
+        if (item < size) break;
+        item -= size;
+        ++group;
+    }
+    return {group, item};
 }
 
 /// Reports the offsets of which place `s` breaks the order.
@@ -67,48 +82,91 @@ struct check_offset {
         if (fault(s)) report.offsets(fault.rows);
     }
 };
-struct check_index {
+/// Keys to be sorted, with their numbers. A bad one is reported, and behind all others.
+struct row_key {
     index_fault fault;
     fault_report report;
+    std::int32_t *keys, *order;
     __device__ void operator()(index_t i) const {
-        if (fault(i)) report.index(fault.index[i], fault.limit, i);
+        bool const bad = fault(i);
+        if (bad) report.index(fault.index[i], fault.limit, i);
+        keys[i] = bad ? static_cast<std::int32_t>(fault.limit) : fault.index[i];
+        order[i] = static_cast<std::int32_t>(i);
     }
 };
 
-/// Element of y[i] = x[index[i]]; 0 where there is no such row.
+/// Rows that are moved by packets, a thread each.
 template <class T>
-struct gather_element {
+struct moved_rows {
     input<T> x;
-    index_t columns;
+    output<T> y;
+    index_t columns = 0;
+    std::uint32_t packets = 0;  ///< of a row
+    bool aligned = false;
+
+    static moved_rows of(input<T> const& x, output<T> const& y, index_t columns) {
+        return {x, y, columns, static_cast<std::uint32_t>(packets_of<T>(columns)),
+                all_rows_aligned(columns, x, y)};
+    }
+    /// A packet of y's row j: that of x's row i, or zeros for i = −1.
+    __device__ void move(index_t i, index_t j, std::uint32_t number) const {
+        index_t const at = index_t{number} * packet<T>::size;
+        auto const moved = i < 0 ? packet<T>{} : x.from(i * columns).load(at, columns, aligned);
+        y.from(j * columns).store(moved, at, columns, aligned);
+    }
+};
+
+/// y[i] = x[index[i]]; 0 where there is no such row.
+template <class T>
+struct gathered_packet {
+    moved_rows<T> rows;
     index_fault fault;
     fault_report report;
-    output<T> y;
-    __device__ void operator()(index_t at) const {
-        index_t const i = at / columns, j = at % columns;
+    std::uint32_t packets() const { return rows.packets; }
+    __device__ void operator()(index_t i, std::uint32_t number) const {
+        bool const is_bad = fault(i);
+        if (is_bad && number == 0) report.index(fault.index[i], fault.limit, i);
+        rows.move(is_bad ? -1 : fault.index[i], i, number);
+    }
+};
+/// y[index[i]] = x[i], for two pairs of x and y, of which the second may have no columns.
+template <class T>
+struct written_packet {
+    moved_rows<T> rows, more;
+    index_fault fault;
+    fault_report report;
+    std::uint32_t packets() const { return rows.packets + more.packets; }
+    __device__ void operator()(index_t i, std::uint32_t number) const {
         if (fault(i)) {
-            if (j == 0) report.index(fault.index[i], fault.limit, i);
-            y.set(at, T(0));
+            if (number == 0) report.index(fault.index[i], fault.limit, i);
+        } else if (number < rows.packets) {
+            rows.move(i, fault.index[i], number);
         } else {
-            y.set(at, x[fault.index[i] * columns + j]);
+            more.move(i, fault.index[i], number - rows.packets);
         }
     }
 };
-/// Element of y[index[i]] = x[i].
-template <class T>
-struct write_element {
-    input<T> x;
-    index_t columns;
-    index_fault fault;
-    fault_report report;
-    output<T> y;
+/// Calls body(i, number) for the packets of rows `first`, `first` + 1, …
+template <class Body>
+struct each_row_packet {
+    Body body;
+    index_t first;
+    quick_divisor packets;
     __device__ void operator()(index_t at) const {
-        index_t const i = at / columns, j = at % columns;
-        if (!fault(i))
-            y.set(fault.index[i] * columns + j, x[at]);
-        else if (j == 0)
-            report.index(fault.index[i], fault.limit, i);
+        auto const place = static_cast<std::uint32_t>(at), row = packets.quotient(place);
+        body(first + row, place - row * packets.divisor);
     }
 };
+/// Queues body(i, number) for every packet of each of `rows` rows.
+template <class Body>
+void queue_row_packets(index_t rows, Body const& body, cudaStream_t stream) {
+    index_t const packets = body.packets();
+    if (packets == 0) return;
+    index_t const most = (most_places - 1) / packets;  // rows of a launch
+    for (index_t first = 0; first < rows; first += most)
+        queue_places(std::min(most, rows - first) * packets,
+                     each_row_packet<Body>{body, first, quick_divisor::by(packets)}, stream);
+}
 /// Element of the segment's row, for each row that its offsets give it.
 template <class T>
 struct repeat_element {
@@ -132,55 +190,97 @@ struct start_element {
     }
 };
 
-/// A sum of rows runs in 32 chains, of which chain c takes the rows c, c + 32, … in order; then the
-/// chains are added in order. A thread for each chain thus gives the bits of one thread alone.
-inline constexpr int sum_chains = 32;
+/// A sum of rows runs in 128 chains, of which chain c takes the rows c, c + 128, … in order; then
+/// the chains are added in order. A thread for each chain thus gives the bits of one thread alone.
+inline constexpr int sum_chains = 128;
 
-/// Sums of rows order[p] (or p) over p in [offsets[s], offsets[s + 1]).
+/// Sums of rows order[p] (or p) over p in [offsets[s], offsets[s + 1]); without offsets, over all.
 template <class T>
 struct row_sums {
+    static constexpr int size = packet<T>::size;
     input<T> x;
     index_t columns, rows;
     std::int32_t const *offsets, *order;
+    bool aligned;
     T* y;
 
-    __device__ index_t begin(index_t s) const { return clamp_row(offsets[s], rows); }
-    __device__ T chain(index_t s, index_t j, int c) const {
-        T sum = T(0);
-        index_t const end = begin(s + 1);
-        for (index_t p = begin(s) + c; p < end; p += sum_chains)
-            sum += x[(order == nullptr ? p : order[p]) * columns + j];
-        return sum;
+    __device__ index_t begin(index_t s) const {
+        if (offsets == nullptr) return s == 0 ? 0 : rows;
+        return clamp_row(offsets[s], rows);
+    }
+    /// body(k, packet at column j of row p + k · step) for k < Count, which are all under way at
+    /// once; none from `end` on.
+    template <int Count, class Body>
+    __device__ void each_row(index_t p, int step, index_t end, index_t j, Body&& body) const {
+        std::int32_t row[Count];  // as `order` holds them
+        uint4 fetched[Count];
+#pragma unroll
+        for (int k = 0; k < Count; ++k, p += step)
+            row[k] = p >= end ? -1 : order == nullptr ? static_cast<std::int32_t>(p) : order[p];
+#pragma unroll
+        for (int k = 0; k < Count; ++k)
+            if (row[k] >= 0) fetched[k] = x.from(row[k] * columns).fetch(j, columns, aligned);
+#pragma unroll
+        for (int k = 0; k < Count; ++k)
+            if (row[k] >= 0) body(k, x.value(fetched[k], aligned));
+    }
+    __device__ static void add(packet<T>& sum, packet<T> const& x) {
+#pragma unroll
+        for (int t = 0; t < size; ++t) sum.at[t] += x.at[t];
     }
 };
-/// A thread an element: for segments of few rows.
-template <class T>
+/// A thread a packet, with so many chains at once: for segments of few rows.
+template <class T, int AtOnce>
 struct short_sum {
+    static_assert(sum_chains % AtOnce == 0);
     row_sums<T> sums;
+
+    index_t places(index_t segments) const { return segments * packets_of<T>(sums.columns); }
     __device__ void operator()(index_t at) const {
-        index_t const s = at / sums.columns, j = at % sums.columns;
-        index_t const rows = sums.begin(s + 1) - sums.begin(s);
-        T sum = T(0);
-        for (int c = 0; c < sum_chains && c < rows; ++c) sum += sums.chain(s, j, c);
-        sums.y[at] = sum;
+        index_t const packets = packets_of<T>(sums.columns), s = at / packets;
+        index_t const j = at % packets * sums.size;
+        index_t const begin = sums.begin(s), end = sums.begin(s + 1);
+        packet<T> sum{};
+        for (index_t c = 0; c < sum_chains && begin + c < end; c += AtOnce) {
+            packet<T> chains[AtOnce] = {};
+            for (index_t p = begin + c; p < end; p += sum_chains)
+                sums.template each_row<AtOnce>(
+                    p, 1, end, j, [&](int k, packet<T> const& x) { sums.add(chains[k], x); });
+#pragma unroll
+            for (int k = 0; k < AtOnce; ++k) sums.add(sum, chains[k]);
+        }
+        store_packet(sum, sums.y + s * sums.columns, j, sums.columns, sums.aligned);
     }
 };
-/// A block for 32 columns of a segment, a thread a chain: for segments of many rows.
+/// A block for four packets of columns of a segment, a thread a chain: for segments of many rows.
 template <class T>
 struct tall_sum {
-    static constexpr int threads = 32 * sum_chains;
+    static constexpr int lanes = 4, threads = lanes * sum_chains;
+    static constexpr int width = lanes * packet<T>::size;  ///< columns
     row_sums<T> sums;
+
+    __host__ __device__ index_t tiles() const { return (sums.columns + width - 1) / width; }
+    index_t blocks(index_t segments) const { return segments * tiles(); }
     __device__ void operator()(index_t block) const {
-        __shared__ T partial[sum_chains][33];
-        index_t const tiles = (sums.columns + 31) / 32, s = block / tiles;
-        int const lane = static_cast<int>(threadIdx.x) % 32, c = static_cast<int>(threadIdx.x) / 32;
-        index_t const j = block % tiles * 32 + lane;
-        partial[c][lane] = j < sums.columns ? sums.chain(s, j, c) : T(0);
+        constexpr int at_once = 8;
+        __shared__ __align__(16) packet<T> partial[sum_chains][lanes];
+        index_t const s = block / tiles(), first = block % tiles() * width;
+        int const thread = static_cast<int>(threadIdx.x);
+        int const lane = thread % lanes, chain = thread / lanes;
+        index_t const j = first + lane * sums.size;
+        index_t const end = j < sums.columns ? sums.begin(s + 1) : 0;
+        packet<T> sum{};
+        for (index_t p = sums.begin(s) + chain; p < end; p += at_once * sum_chains)
+            sums.template each_row<at_once>(p, sum_chains, end, j,
+                                            [&](int, packet<T> const& x) { sums.add(sum, x); });
+        partial[chain][lane] = sum;
         __syncthreads();
-        if (c > 0 || j >= sums.columns) return;
-        T sum = T(0);
-        for (int k = 0; k < sum_chains; ++k) sum += partial[k][lane];
-        sums.y[s * sums.columns + j] = sum;
+        if (thread >= width || first + thread >= sums.columns) return;
+        T all = T(0);
+#pragma unroll 16
+        for (int c = 0; c < sum_chains; ++c)
+            all += partial[c][thread / sums.size].at[thread % sums.size];
+        sums.y[s * sums.columns + first + thread] = all;
     }
 };
 

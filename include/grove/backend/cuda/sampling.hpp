@@ -52,10 +52,12 @@ struct kept_rule {
     }
 };
 
-/// A token for each row, the rule by which columns were kept, and how many were.
-template <class T>
+/// A token for each row, the rule by which columns were kept, and how many were. Any number of
+/// threads gives the same bits.
+template <class T, int Threads>
 struct drawn_token {
-    static constexpr int threads = row_block::threads;
+    static constexpr int threads = Threads;
+    using block_type = row_block<Threads>;
     T const* logits;
     index_t columns;
     double const* uniforms;
@@ -75,7 +77,7 @@ struct drawn_token {
         kept_rule<T> rule{z[best], T(0), T(0), columns - 1};
         if (options.temperature == 0.0) return finish(row, best, rule, columns);
         row_weights<T> const weight{z, rule.top, static_cast<T>(1.0 / options.temperature)};
-        row_block const block{columns};
+        block_type const block{columns};
         auto const is_kept = [&](index_t i) { return rule(weight(i), i); };
         auto const kept = [&](index_t i) {
             T const w = weight(i);
@@ -117,8 +119,9 @@ private:
     /// The column of the largest logit, the first of equal ones; −1, and a report, where there is a
     /// NaN or the largest is not finite.
     __device__ index_t leader(T const* z) const {
-        __shared__ T top_of[row_block::warps];
-        __shared__ index_t best_of[row_block::warps], bad_of[row_block::warps];
+        constexpr int warps = block_type::warps;
+        __shared__ T top_of[warps];
+        __shared__ index_t best_of[warps], bad_of[warps];
         T top = T(0);
         index_t best = columns, bad = columns;
         auto const take = [&](T other, index_t at, index_t invalid) {
@@ -128,7 +131,7 @@ private:
             }
             if (invalid < bad) bad = invalid;
         };
-        row_block::each(
+        block_type::each(
             threadIdx.x, columns, threads, [&](index_t i) { return z[i]; },
             [&](T logit, index_t i) {
                 logit == logit ? take(logit, i, columns) : take(T(0), columns, i);
@@ -139,13 +142,13 @@ private:
             index_t const invalid = __shfl_xor_sync(~0U, bad, step);
             take(other, at, invalid);
         }
-        if (row_block::lane() == 0) {
-            top_of[row_block::warp()] = top;
-            best_of[row_block::warp()] = best;
-            bad_of[row_block::warp()] = bad;
+        if (block_type::lane() == 0) {
+            top_of[block_type::warp()] = top;
+            best_of[block_type::warp()] = best;
+            bad_of[block_type::warp()] = bad;
         }
         __syncthreads();
-        for (int w = 0; w < row_block::warps; ++w) take(top_of[w], best_of[w], bad_of[w]);
+        for (int w = 0; w < warps; ++w) take(top_of[w], best_of[w], bad_of[w]);
         if (bad == columns && isfinite(top)) return best;
         if (threadIdx.x == 0) bad < columns ? report.not_a_number(bad) : report.infinite(best);
         return -1;
@@ -154,12 +157,12 @@ private:
     /// The fewest columns of `rule`, in descending order of weight and ascending order of column,
     /// whose sum of f(weight) reaches `target`; two bits of the least weight at a time.
     template <class F>
-    __device__ static kept_rule<T> cut(row_block const& block, row_weights<T> const& weight,
+    __device__ static kept_rule<T> cut(block_type const& block, row_weights<T> const& weight,
                                        kept_rule<T> rule, F const& f, double target) {
         using bits = ordered_bits<T>;
-        auto const each_kept = [&](auto const& take) {
-            row_block::each(threadIdx.x, block.columns, threads, weight, [&](T w, index_t i) {
-                if (rule(w, i)) take(w);
+        auto const sum_kept = [&](auto& sums, auto const& add) {
+            block.sums(sums, weight, [&](auto& own, T w, index_t i) {
+                if (rule(w, i)) add(own, w);
             });
         };
         typename bits::type least = 0;
@@ -167,23 +170,21 @@ private:
             auto const raised = [&](int by) {
                 return least | static_cast<typename bits::type>(by) << bit;
             };
-            double above[3] = {0, 0, 0};
-            each_kept([&](T w) {
+            double above[3];
+            sum_kept(above, [&](double(&own)[3], T w) {
                 for (int k = 0; k < 3; ++k)
-                    if (w >= bits::number(raised(k + 1))) above[k] += f(w);
+                    if (w >= bits::number(raised(k + 1))) own[k] += f(w);
             });
-            row_block::sum(above);
             int by = 3;
             while (by > 0 && above[by - 1] < target) --by;
             least = raised(by);
         }
         T const bound = bits::number(least);
-        double beyond[2] = {0, 0};  // the sum above the bound, the number of those that equal it
-        each_kept([&](T w) {
-            if (w > bound) beyond[0] += f(w);
-            if (w == bound) beyond[1] += 1;
+        double beyond[2];  // the sum above the bound, the number of those that equal it
+        sum_kept(beyond, [&](double(&own)[2], T w) {
+            if (w > bound) own[0] += f(w);
+            if (w == bound) own[1] += 1;
         });
-        row_block::sum(beyond);
         double taken = 1;
         for (double sum = beyond[0] + f(bound); sum < target && taken < beyond[1]; sum += f(bound))
             taken += 1;
@@ -202,7 +203,8 @@ private:
 /// The kept columns of each row, ascending, row behind row, and where they begin.
 template <class T>
 struct kept_lists {
-    static constexpr int threads = row_block::threads;
+    static constexpr int threads = 512;
+    using block_type = row_block<threads>;
     T const* logits;
     index_t columns;
     T inverse_temperature;
@@ -211,29 +213,29 @@ struct kept_lists {
     std::int32_t *offsets, *kept;
 
     __device__ void operator()(index_t row) const {
-        row_block const block{columns};
+        block_type const block{columns};
         auto const first = static_cast<index_t>(
-            row_block{row}.total([&](index_t i) { return static_cast<double>(counts[i]); }));
+            block_type{row}.total([&](index_t i) { return static_cast<double>(counts[i]); }));
         if (threadIdx.x == 0) {
             if (row == 0) offsets[0] = 0;
             offsets[row + 1] = static_cast<std::int32_t>(first) + counts[row];
         }
         kept_rule<T> const rule = rules[row];
         row_weights<T> const weight{logits + row * columns, rule.top, inverse_temperature};
-        index_t const begin = row_block::warp() * block.share();
+        index_t const begin = block_type::warp() * block.share();
         auto const is_kept = [&](index_t i) { return i < columns && rule(weight(i), i); };
-        __shared__ int of_warp[row_block::warps];
+        __shared__ int of_warp[block_type::warps];
         int own = 0;
         for (index_t i = begin; i < begin + block.share(); i += 32)
-            own += __popc(__ballot_sync(~0U, is_kept(i + row_block::lane())));
-        if (row_block::lane() == 0) of_warp[row_block::warp()] = own;
+            own += __popc(__ballot_sync(~0U, is_kept(i + block_type::lane())));
+        if (block_type::lane() == 0) of_warp[block_type::warp()] = own;
         __syncthreads();
         index_t to = first;
-        for (int w = 0; w < row_block::warp(); ++w) to += of_warp[w];
+        for (int w = 0; w < block_type::warp(); ++w) to += of_warp[w];
         for (index_t i = begin; i < begin + block.share(); i += 32) {
-            index_t const at = i + row_block::lane();
+            index_t const at = i + block_type::lane();
             unsigned const mask = __ballot_sync(~0U, is_kept(at));
-            unsigned const mine = 1U << row_block::lane();
+            unsigned const mine = 1U << block_type::lane();
             if ((mask & mine) != 0)
                 kept[to + __popc(mask & (mine - 1))] = static_cast<std::int32_t>(at);
             to += __popc(mask);

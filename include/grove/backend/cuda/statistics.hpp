@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /// @file
-/// Log-probability, entropy and normaliser of rows of logits, in one pass, a block a row.
+/// Log-probability, entropy and normaliser of rows of logits, in one pass.
 #pragma once
 
 #include <limits>
@@ -62,11 +62,51 @@ struct kept_sets {
     __device__ index_fault fault() const { return {tokens, vocabulary}; }
 };
 
-/// A row's numbers times the inverse temperature, as softmax_sums; `Threads` is a function of the
-/// vocabulary, so that no other row changes a bit.
+/// So many threads for each row of logits: narrow rows have a warp, and share a block. A function
+/// of the vocabulary, so that no other row changes a bit.
+template <int Of>
+struct row_threads {
+    static constexpr int of_row = Of, rows_of_block = Of == 32 ? 8 : 1;
+    static constexpr int threads = Of * rows_of_block, warps = Of / 32;
+    index_t rows;
+
+    index_t blocks() const { return (rows + rows_of_block - 1) / rows_of_block; }
+    __device__ static index_t row(index_t block) {
+        return block * rows_of_block + static_cast<int>(threadIdx.x) / Of;
+    }
+    __device__ static int thread() { return static_cast<int>(threadIdx.x) % Of; }
+    /// The row's threads wait for each other, and see what the others have written.
+    __device__ static void meet() {
+        if constexpr (warps == 1)
+            __syncwarp();
+        else
+            __syncthreads();
+    }
+    /// Whether any of the row's threads says so.
+    __device__ static bool any(bool mine) {
+        if constexpr (warps == 1)
+            return __any_sync(~0U, mine);
+        else
+            return __syncthreads_or(mine);
+    }
+};
+
+/// launch<threads of a row>().
+template <class Launch>
+void by_vocabulary(index_t vocabulary, Launch const& launch) {
+    constexpr index_t narrow = 2048;
+    if (vocabulary <= narrow)
+        launch.template operator()<32>();
+    else
+        launch.template operator()<512>();
+}
+
+/// A row's numbers times the inverse temperature, as softmax_sums.
 template <class T, int Threads>
-struct statistics_rows {
-    static constexpr int threads = Threads, warps = Threads / 32, at_once = 4;
+struct statistics_rows : row_threads<Threads> {
+    using base = row_threads<Threads>;
+    using base::warps;
+    static constexpr int at_once = 4;
     T const* logits;
     index_t vocabulary;
     std::int32_t const* targets;
@@ -76,21 +116,22 @@ struct statistics_rows {
     fault_report report;
     T *log_probability, *entropy, *log_normalizer;
 
-    __device__ void operator()(index_t row) const {
+    __device__ void operator()(index_t block) const {
+        index_t const row = base::row(block);
+        if (row >= this->rows) return;
         __shared__ softmax_sums<T> of_warp[warps];
         T const* const z = logits + row * vocabulary;
         index_t const begin = kept.begin(row), end = kept.end(row), target = targets[row];
         bool const exists = target >= 0 && target < vocabulary;
-        if (!exists && threadIdx.x == 0) report.index(target, vocabulary, row);
+        if (!exists && base::thread() == 0) report.index(target, vocabulary, row);
         bool has_target = exists && begin >= end;
         auto sums = begin >= end ? all_sums(z) : kept_sums(z, begin, end, target, has_target);
         for (int step = 16; step > 0; step /= 2)
             sums.join({__shfl_xor_sync(~0U, sums.top, step), __shfl_xor_sync(~0U, sums.sum, step),
                        __shfl_xor_sync(~0U, sums.weighted, step)});
-        if (threadIdx.x % 32 == 0) of_warp[threadIdx.x / 32] = sums;
-        bool const impossible = !__syncthreads_or(has_target);
-        if (threadIdx.x != 0) return;
-        sums = of_warp[0];
+        if (warps > 1 && threadIdx.x % 32 == 0) of_warp[threadIdx.x / 32] = sums;
+        bool const impossible = !base::any(has_target);
+        if (base::thread() != 0) return;
         for (int w = 1; w < warps; ++w) sums.join(of_warp[w]);
         T const log_sum = math::log(sums.sum), shift = sums.top + log_sum;
         T const logit = impossible ? -std::numeric_limits<T>::infinity() : z[target];
@@ -104,12 +145,12 @@ private:
         constexpr int size = packet<T>::size;
         constexpr T nothing = -std::numeric_limits<T>::infinity();
         softmax_sums<T> sums;
-        for (index_t j = index_t{threadIdx.x} * size; j < vocabulary;
-             j += index_t{at_once} * threads * size) {
+        for (index_t j = index_t{base::thread()} * size; j < vocabulary;
+             j += index_t{at_once} * Threads * size) {
             T x[at_once * size];
 #pragma unroll
             for (int k = 0; k < at_once; ++k) {
-                index_t const first = j + index_t{k} * threads * size;
+                index_t const first = j + index_t{k} * Threads * size;
                 auto const part =
                     load_packet(z, first, vocabulary, aligned && first < vocabulary, nothing);
 #pragma unroll
@@ -122,7 +163,7 @@ private:
     __device__ softmax_sums<T> kept_sums(T const* z, index_t begin, index_t end, index_t target,
                                          bool& has_target) const {
         softmax_sums<T> sums;
-        for (index_t at = begin + threadIdx.x; at < end; at += threads) {
+        for (index_t at = begin + base::thread(); at < end; at += Threads) {
             std::int32_t const token = kept.tokens[at];
             if (kept.fault()(at)) {
                 report.index(token, vocabulary, at);
@@ -137,9 +178,9 @@ private:
 };
 
 /// Gradient of both by the logits: −p τ (gₗ + gₑ (log p + h)), and gₗ τ more for the target.
-template <class T>
-struct statistics_gradient_rows {
-    static constexpr int threads = 256;
+template <class T, int Threads>
+struct statistics_gradient_rows : row_threads<Threads> {
+    using base = row_threads<Threads>;
     T const* logits;
     index_t vocabulary;
     std::int32_t const* targets;
@@ -149,7 +190,9 @@ struct statistics_gradient_rows {
     T const *log_normalizer, *entropy, *g_log_probability, *g_entropy;
     output<T> dx;
 
-    __device__ void operator()(index_t row) const {
+    __device__ void operator()(index_t block) const {
+        index_t const row = base::row(block);
+        if (row >= this->rows) return;
         T const* const z = logits + row * vocabulary;
         auto const to = dx.from(row * vocabulary);
         index_t const begin = kept.begin(row), end = kept.end(row);
@@ -161,7 +204,7 @@ struct statistics_gradient_rows {
             T const y = p == T(0) ? T(0) : -p * inverse_temperature * math::fma(ge, log_p + h, gl);
             return j == target ? math::fma(gl, inverse_temperature, y) : y;
         };
-        each_packet<T>(vocabulary, static_cast<int>(threadIdx.x), threads, [&](index_t j) {
+        each_packet<T>(vocabulary, base::thread(), Threads, [&](index_t j) {
             packet<T> x{};
             if (begin >= end) {
                 x = load_packet(z, j, vocabulary, aligned);
@@ -170,8 +213,8 @@ struct statistics_gradient_rows {
             to.store(x, j, vocabulary, aligned);
         });
         if (begin >= end) return;
-        __syncthreads();  // behind the zeros
-        for (index_t at = begin + threadIdx.x; at < end; at += threads)
+        base::meet();  // behind the zeros
+        for (index_t at = begin + base::thread(); at < end; at += Threads)
             if (!kept.fault()(at))
                 to.set(kept.tokens[at], slope(kept.tokens[at], z[kept.tokens[at]]));
     }

@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "grove/backend/cuda/arrival.hpp"
 #include "grove/backend/cuda/buffer.hpp"
 #include "grove/backend/cuda/fault.hpp"
 #include "grove/backend/cuda/graph.hpp"
@@ -36,7 +37,8 @@ struct temporary_allocator {
 }  // namespace detail
 
 /// One stream of the device that is current when it is made, and memory in the order of that
-/// stream. Nothing but `download` and `synchronize` waits for the device, once the memory is warm.
+/// stream. Nothing but `download`, `await` and `synchronize` waits for the device, once the memory
+/// is warm.
 class thrust_cuda {
 public:
     template <class T>
@@ -106,8 +108,23 @@ public:
                           "cudaMemcpyAsync");
         synchronize();
     }
+    /// Queues a download and does not wait. Throws configuration_error while the stream is
+    /// captured.
+    template <class T>
+    void fetch(buffer<T> const& x, cuda_arrival<T>& y) const {
+        require_eager("fetch");
+        y.queue(x, stream());
+    }
+    /// Waits for a fetched download alone; throws as `synchronize` where a kernel, maybe of later
+    /// work, met a bad index.
+    template <class T>
+    std::span<T const> await(cuda_arrival<T> const& x) const {
+        auto const y = x.wait();
+        if (faults_->has_met()) synchronize();
+        return y;
+    }
     /// Waits for the stream; throws the value_error of a bad index that a kernel met.
-    void synchronize() {
+    void synchronize() const {
         detail::check(cudaStreamSynchronize(stream()), "cudaStreamSynchronize");
         faults_->raise();
     }
@@ -173,10 +190,8 @@ public:
                                                cudaFuncAttributeMaxDynamicSharedMemorySize,
                                                static_cast<int>(shared_bytes)),
                           "cudaFuncSetAttribute");
-        detail::
-            each_block<<<static_cast<unsigned>(blocks), Body::threads, shared_bytes, stream()>>>(
-                body);
-        detail::check(cudaGetLastError(), "kernel launch");
+        detail::queue_kernel(detail::each_block<Body>, blocks, Body::threads, shared_bytes,
+                             stream(), body);
     }
     /// Where a kernel of `operation`, a literal, reports bad indices.
     detail::fault_report faults(char const* operation) const { return faults_->report(operation); }

@@ -6,6 +6,8 @@
 /// float, so that both have the same bits.
 #pragma once
 
+#include <algorithm>
+
 #include "grove/backend/cuda/attention_gradient.hpp"
 #include "grove/backend/cuda/head_sums.hpp"
 #include "grove/backend/cuda/tensor_panel.hpp"
@@ -15,8 +17,9 @@ namespace grove::inline GROVE_ISA::detail {
 /// A block for each tile of each key head: of rows of queries, or of keys where `OfKeys`. Scores
 /// are tile · walkedᵀ; what is walked are the keys and values, or the queries and gradients. Where
 /// `partials` are apart, a block for each query head of a tile of keys. Else heads add up in them,
-/// which in float are dk and dv, and in bf16 are only needed for more than one head.
-template <class Plan, int Walked, bool OfKeys>
+/// which in float are dk and dv, and in bf16 are only needed for more than one head. `Stages` of
+/// walked rows are in shared memory. The kernel by queries comes first: it writes `mean`.
+template <class Plan, int Walked, bool OfKeys, int Stages = 2>
 struct tensor_attention_backward {
     using step = typename Plan::step;
     using element = typename Plan::element;
@@ -32,30 +35,36 @@ struct tensor_attention_backward {
     static bool fits(attention_extents const& e) {
         return e.dim <= Plan::depth && e.width <= Plan::depth;
     }
-    static std::size_t shared_bytes(attention_extents const&) {
-        return (2 * kept_rows::size + ring::size) * sizeof(element);
-    }
+    static std::size_t shared_bytes(attention_extents const&) { return bytes; }
     index_t blocks() const { return tiling.tiles * e.key_heads * members(); }
 
     __device__ void operator()(index_t block) const {
         if (!OfKeys && block == 0) e.check();
-        int const member = static_cast<int>(block % members());
-        block /= members();
-        index_t const key_head = block / tiling.tiles, at = block % tiling.tiles;
-        // Tiles with much work come first; of keys, next to those of another head with little.
-        bool const reversed = OfKeys ? key_head % 2 != 0 : true;
-        auto const tile = tiling.find(e, reversed ? tiling.tiles - 1 - at : at);
-        if (tile.rows > 0) walk(tile, key_head, member);
+        auto const number = static_cast<unsigned>(block), parts = static_cast<unsigned>(members()),
+                   heads = static_cast<unsigned>(e.key_heads), of_tile = number / parts;
+        unsigned const at = of_tile / heads;
+        // Tiles with much work come first, and heads whose rows lie side by side come together.
+        auto const tile = tiling.find(e, OfKeys ? at : tiling.tiles - 1 - at);
+        if (tile.rows > 0) walk(tile, of_tile % heads, static_cast<int>(number % parts));
     }
 
 private:
     static constexpr int tiles = Walked / 8;
     using stage = tensor_stage<Plan, Walked>;
-    using ring = panel_ring<stage>;
+    using ring = panel_ring<stage, Stages>;
     using kept_rows = tile_rows<Plan>;
     using scores_of_warp = mma_sum[Plan::share][tiles];
     using sums = mma_sum[Plan::steps][Plan::share][2];
+    static constexpr std::size_t bytes = (2 * kept_rows::size + ring::size) * sizeof(element);
 
+public:
+    /// For dq of up to 128 columns the compiler would take the registers of a third block.
+    static constexpr int together =
+        OfKeys || Plan::depth <= 64
+            ? 0
+            : std::min(3, static_cast<int>((std::size_t{228} << 10) / (bytes + 1024)));
+
+private:
     /// What a softmax's gradient is made of, for a row of queries.
     struct query_row {
         float shift, mean;
@@ -80,19 +89,14 @@ private:
         int const end = (all + Walked - 1) / Walked;
         int const heads = !OfKeys ? 1 : members() > 1 ? member + 1 : e.group;
         place next{member, begin};
-        auto const advance = [&](place& p) {
-            if (++p.block < end) return;
-            ++p.head;
-            p.block = p.head < heads ? begin : end;
-        };
         auto const start_next = [&] {
-            if (next.block >= end) return;
-            fetch(arriving.next(), span, key_head, next);
+            if (next.block < end) {
+                fetch(arriving.next(), span, key_head, next);
+                if (++next.block == end && ++next.head < heads) next.block = begin;
+            }
             arriving.started();
-            advance(next);
         };
 
-        start_next();
         kept_rows left, left_values;
         auto const keep = [&](kept_rows& y, element* memory, bool of_dim) {
             auto const source = [&] {
@@ -105,28 +109,34 @@ private:
             }();
             y.fetch(memory, source, tile.rows, of_dim ? e.dim : e.width, aligned);
         };
-        keep(left, kept, true);
-        keep(left_values, kept + kept_rows::size, false);
-        if constexpr (!Plan::holds) arriving.started();
+        auto const keep_both = [&] {
+            keep(left, kept, true);
+            keep(left_values, kept + kept_rows::size, false);
+        };
+        // Copies of the tile arrive with the first stage; loads into registers would be waited for.
+        if (!Plan::holds) keep_both();
+        for (int i = 1; i < Stages; ++i) start_next();
+        if (Plan::holds) keep_both();
         query_row own[Plan::share][2] = {};
         if (!OfKeys) read_rows(own, tile, key_head);
-        sums result = {}, value_result = {};
 
         int const first = Plan::first_row(), last = first + Plan::rows_of_warp - 1;
         int const least = OfKeys || last >= tile.rows ? 0 : visible(tile, first);
         int const most = OfKeys || first >= tile.rows ? 0 : visible(tile, min(last, tile.rows - 1));
-        for (place at{member, begin}; at.block < end;) {
-            element const* const walked = arriving.turn();
-            start_next();
-            int const from = at.block * Walked, to = from + Walked;
-            // Does any row of this warp see anything; do all see all?
-            bool some = from < most, full = to <= least;
-            if constexpr (OfKeys) {
-                index_t const key = tile.first + first;
-                some = first < tile.rows && key < span.visible(min(to, all) - 1);
-                full = to <= all && key + Plan::rows_of_warp <= span.visible(from);
-            }
-            if (some) {
+        for (int head = member; head < heads; ++head) {
+            sums result = {}, value_result = {};
+            for (int from = begin * Walked; from < end * Walked; from += Walked) {
+                element const* const walked = arriving.turn();
+                start_next();
+                int const to = from + Walked;
+                // Does any row of this warp see anything; do all see all?
+                bool some = from < most, full = to <= least;
+                if constexpr (OfKeys) {
+                    index_t const key = tile.first + first;
+                    some = first < tile.rows && key < span.visible(min(to, all) - 1);
+                    full = to <= all && key + Plan::rows_of_warp <= span.visible(from);
+                }
+                if (!some) continue;
                 scores_of_warp scores = {}, slopes = {};
                 add_tensor_dots<Plan>(scores, left, walked, e.dim);
                 add_tensor_dots<Plan>(slopes, left_values, walked + stage::panel, e.width);
@@ -135,36 +145,75 @@ private:
                 if (OfKeys) collect(value_result, scores, walked + stage::panel, e.width);
                 collect(result, slopes, walked, e.dim);
             }
-            int const head = at.head;
-            advance(at);
-            if (OfKeys && (at.head != head || at.block >= end))
+            if (OfKeys)
                 write_head(result, value_result, tile, key_head,
                            {head, head == member, head + 1 == heads});
+            else
+                write(
+                    result, tile, x.dq, nullptr,
+                    [&](index_t r) { return e.query(tile.span, key_head, r); }, e.dim);
         }
-        if (!OfKeys)
-            write(
-                result, tile, x.dq, nullptr,
-                [&](index_t r) { return e.query(tile.span, key_head, r); }, e.dim);
-        else if (begin >= end)  // what no query sees
-            write_head(result, value_result, tile, key_head, {member, true, true});
     }
 
     __device__ int visible(attention_tile const& tile, int row) const {
-        auto const at = static_cast<unsigned>(tile.first + row);
-        return static_cast<int>(tile.span.visible(at / static_cast<unsigned>(e.group)));
+        return static_cast<int>(tile.span.visible(e.member_token(tile.first + row)));
     }
+    /// Writes the rows' means as well, for the kernel behind.
     __device__ void read_rows(query_row (&own)[Plan::share][2], attention_tile const& tile,
                               index_t key_head) const {
+        row_numbers g, out;
+        if (aligned)
+            read_numbers<true>(g, out, tile, key_head);
+        else
+            read_numbers<false>(g, out, tile, key_head);
 #pragma unroll
         for (int m = 0; m < Plan::share; ++m)
 #pragma unroll
             for (int half = 0; half < 2; ++half) {
-                int const r = Plan::row(m, half);
+                int const r = Plan::row(m, half), known = min(r, tile.rows - 1);
+                index_t const at = e.normalizer(tile.span, key_head, tile.first + known);
+                float const shift = -multiply_rounded(x.log_normalizer[at], binary_logarithm);
+                float const mean = dot(g[m][half], out[m][half]);
                 if (r >= tile.rows) continue;
-                index_t const at = e.normalizer(tile.span, key_head, tile.first + r);
-                own[m][half] = {-multiply_rounded(x.log_normalizer[at], binary_logarithm),
-                                x.mean[at], visible(tile, r)};
+                own[m][half] = {shift, mean, visible(tile, r)};
+                if (Plan::lane() == 0) x.mean[at] = mean;
             }
+    }
+    /// Of each of the thread's rows, the numbers that are this one's of the four that share it.
+    using numbers = packet<element>;
+    static constexpr int packets = Plan::depth / (4 * numbers::size);
+    using row_numbers = numbers[Plan::share][2][packets];
+    /// The first number of the i-th packet.
+    __device__ static int place_of(int i) { return (4 * i + Plan::lane()) * numbers::size; }
+    /// All are on their way before one is waited for: where there is none, another is read.
+    template <bool Aligned>
+    __device__ void read_numbers(row_numbers& g, row_numbers& out, attention_tile const& tile,
+                                 index_t key_head) const {
+#pragma unroll
+        for (int m = 0; m < Plan::share; ++m)
+#pragma unroll
+            for (int half = 0; half < 2; ++half) {
+                int const r = min(Plan::row(m, half), tile.rows - 1);
+                index_t const at = e.output(tile.span, key_head, tile.first + r);
+#pragma unroll
+                for (int i = 0; i < packets; ++i) {
+                    int const first = place_of(i) < e.width ? place_of(i) : 0;
+                    g[m][half][i] = load_packet(x.g + at, first, e.width, Aligned);
+                    out[m][half][i] = load_packet(x.out + at, first, e.width, Aligned);
+                }
+            }
+    }
+    __device__ float dot(numbers const (&a)[packets], numbers const (&b)[packets]) const {
+        float sum = 0.0F;
+#pragma unroll
+        for (int i = 0; i < packets; ++i)
+#pragma unroll
+            for (int j = 0; j < numbers::size; ++j)
+                if (place_of(i) < e.width)
+                    sum = math::fma(static_cast<float>(a[i].at[j]), static_cast<float>(b[i].at[j]),
+                                    sum);
+        sum = add_rounded(sum, __shfl_xor_sync(~0U, sum, 1));
+        return add_rounded(sum, __shfl_xor_sync(~0U, sum, 2));
     }
 
     /// What is known of rows of queries that are walked: [3, Walked].
@@ -251,11 +300,10 @@ private:
 #pragma unroll
             for (int m = 0; m < Plan::share; ++m)
                 left[m] = as_left<Plan>(weights[m][2 * s], weights[m][2 * s + 1]);
-#pragma unroll
-            for (int piece = 0; piece < Plan::steps; ++piece) {
-                if (16 * piece >= width) break;
+            auto const there = [&](int piece) { return 16 * piece < width; };
+            each_step<Plan::steps>(there, [&](int piece) {
                 add_tensor_weighted<Plan>(to[piece], left, panel, s, piece, Plan::stride);
-            }
+            });
         }
     }
     /// A query head of the group, the first or last one that adds to some sums.
@@ -263,10 +311,11 @@ private:
         int head;
         bool first, last;
     };
-    /// What a query head gives, to those before it; the next head starts from zero.
-    __device__ void write_head(sums& of_keys, sums& of_values, attention_tile const& tile,
-                               index_t key_head, head_turn const& turn) const {
-        auto const put = [&](sums& from, float* partial, element* whole, auto const& place,
+    /// What a query head gives, to those before it.
+    __device__ void write_head(sums const& of_keys, sums const& of_values,
+                               attention_tile const& tile, index_t key_head,
+                               head_turn const& turn) const {
+        auto const put = [&](sums const& from, float* partial, element* whole, auto const& place,
                              int width) {
             float const* const before = turn.first ? nullptr : partial;
             if (std::is_same_v<element, float> || partials.are_apart() || !turn.last)
@@ -281,9 +330,9 @@ private:
             of_values, partials.dv + turn.head * partials.values, x.dv,
             [&](index_t r) { return e.value(tile.span, key_head, r); }, e.width);
     }
-    /// With what was there, if anything; the sums start from zero again.
+    /// With what was there, if anything.
     template <class T, class Place>
-    __device__ void write(sums& from, attention_tile const& tile, T* to, float const* before,
+    __device__ void write(sums const& from, attention_tile const& tile, T* to, float const* before,
                           Place const& place, int width) const {
 #pragma unroll
         for (int m = 0; m < Plan::share; ++m)
@@ -303,14 +352,6 @@ private:
                     write_share<Plan>(y, to + at, piece, width);
                 }
             }
-#pragma unroll
-        for (auto& of_piece : from)
-#pragma unroll
-            for (auto& of_rows : of_piece)
-#pragma unroll
-                for (auto& sum : of_rows)
-#pragma unroll
-                    for (float& y : sum) y = 0.0F;
     }
 };
 

@@ -26,7 +26,11 @@ struct tensor_forward {
     element* out;
     float* log_normalizer;
 
-    index_t blocks() const { return tiling.tiles * e.key_heads * splits; }
+    /// One more than there is work for: to check, while the others go ahead.
+    index_t blocks() const {
+        index_t const working = tiling.tiles * e.key_heads * splits;
+        return working == 0 ? 0 : working + 1;
+    }
 
 protected:
     /// Key blocks begin, begin + by, ... before `end`, for a tile of rows.
@@ -49,22 +53,24 @@ protected:
     /// walk(task), where there is one for this block.
     template <class Walk>
     __device__ void find(index_t block, Walk const& walk) const {
-        if (block == 0) e.check();
-        index_t const key_head = block / splits / tiling.tiles;
-        // Late tiles have the most keys: they come first.
-        auto const tile = tiling.find(e, tiling.tiles - 1 - block / splits % tiling.tiles);
+        if (block == 0) return e.check();
+        auto const at = static_cast<unsigned>(block - 1), parts = static_cast<unsigned>(splits),
+                   heads = static_cast<unsigned>(e.key_heads), of_tile = at / parts;
+        index_t const key_head = of_tile % heads;
+        // Late tiles have the most keys: they come first. Heads whose rows lie side by side come
+        // together.
+        auto const tile = tiling.find(e, tiling.tiles - 1 - of_tile / heads);
         if (tile.rows == 0) return;
         index_t const slot =
-            Shares ? partials.first_slot(e, tile.span, tile.first / e.group) : index_t{-1};
-        int const split = static_cast<int>(block % splits);
+            Shares ? partials.first_slot(e, tile.span, e.member_token(tile.first)) : index_t{-1};
+        int const split = static_cast<int>(at % parts);
         int const end = (visible(tile, tile.rows - 1) + columns - 1) / columns;
         if (slot >= 0 || split == 0)
             walk(task{tile, key_head, static_cast<int>(slot), split,
                       slot >= 0 ? static_cast<int>(splits) : 1, end});
     }
     __device__ int visible(attention_tile const& tile, int row) const {
-        auto const at = static_cast<unsigned>(tile.first + row);
-        return static_cast<int>(tile.span.visible(at / static_cast<unsigned>(e.group)));
+        return static_cast<int>(tile.span.visible(e.member_token(tile.first + row)));
     }
     __device__ void start(state& mine, task const& t) const {
         auto const& tile = t.tile;

@@ -119,16 +119,17 @@ void multiply_outer(thrust_cuda const& system, grouped_shape const& g, input<flo
         with.template operator()<tiles_of::many>();
 }
 
-/// False, and nothing done, where products do not take tensor cores.
-inline bool multiply_groups(product_precision precision, thrust_cuda const& system,
-                            grouped_shape const& g, input<float> x, input<float> w,
-                            std::int32_t const* offsets, output<float> y) {
+/// False, and nothing done, where products do not take tensor cores. T is float: a program without
+/// experts compiles none of it.
+template <class T>
+bool multiply_groups(product_precision precision, thrust_cuda const& system, grouped_shape const& g,
+                     input<T> x, input<T> w, std::int32_t const* offsets, output<T> y) {
     return with_numbers(
         precision, [&]<class Numbers>() { multiply_groups<Numbers>(system, g, x, w, offsets, y); });
 }
-inline bool multiply_outer(product_precision precision, thrust_cuda const& system,
-                           grouped_shape const& g, input<float> x, input<float> y,
-                           std::int32_t const* offsets, output<float> w) {
+template <class T>
+bool multiply_outer(product_precision precision, thrust_cuda const& system, grouped_shape const& g,
+                    input<T> x, input<T> y, std::int32_t const* offsets, output<T> w) {
     return with_numbers(
         precision, [&]<class Numbers>() { multiply_outer<Numbers>(system, g, x, y, offsets, w); });
 }

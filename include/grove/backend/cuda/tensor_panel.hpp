@@ -13,31 +13,34 @@
 
 namespace grove::inline GROVE_ISA::detail {
 
-/// A block of `Warps`, each with `Share` times 16 rows, for heads of up to `Depth` columns. The
+/// A block of `Warps` for heads of up to `Depth` columns. `Across` of them have the same `Share`
+/// times 16 rows: each some keys of a block's scores, and some columns of its weighted values. The
 /// tile's rows stay in registers where `Holds`, else in shared memory.
-template <product_precision Precision, int Depth, int Warps, int Share, bool Holds>
+template <product_precision Precision, int Depth, int Warps, int Share, bool Holds, int Across = 1>
 struct tensor_plan {
     using step = tensor_step<Precision>;
     using element = typename step::element;
     using value_type = element;
     static constexpr bool holds = Holds;
-    static constexpr int share = Share, threads = 32 * Warps;
-    static constexpr int rows_of_warp = 16 * Share, rows = Warps * rows_of_warp;
+    static constexpr int share = Share, across = Across, threads = 32 * Warps;
+    static constexpr int rows_of_warp = 16 * Share, rows = Warps / Across * rows_of_warp;
     static constexpr int columns = tile_columns, vector = packet<element>::size;
     static constexpr int depth = Depth, stride = Depth + vector;
-    static constexpr int steps = Depth / 16;  ///< along a head
-    static constexpr int pieces = steps;      ///< of 16 columns across a head, of a warp
+    static constexpr int steps = Depth / 16;       ///< along a head
+    static constexpr int pieces = steps / Across;  ///< of 16 columns across a head, of a warp
 
     static __device__ int lane() { return mma_lane(); }
     static __device__ int line() { return mma_line(); }
-    static __device__ int first_row() { return static_cast<int>(threadIdx.x) / 32 * rows_of_warp; }
+    static __device__ int warp() { return static_cast<int>(threadIdx.x) / 32; }
+    static __device__ int part() { return warp() % Across; }
+    static __device__ int first_row() { return warp() / Across * rows_of_warp; }
     /// The tile's row that is this thread's: `half` 0 or 1 of its m-th 16 rows.
     static __device__ int row(int m, int half) { return first_row() + 16 * m + 8 * half + line(); }
-    static __device__ int piece(int i) { return i; }
+    static __device__ int piece(int i) { return i * Across + part(); }
     /// The first of the warp's keys in a block's scores.
-    static __device__ int first_key() { return 0; }
+    static __device__ int first_key() { return columns / Across * part(); }
     /// Whether this thread writes what is known of a row.
-    static __device__ bool leads() { return lane() == 0; }
+    static __device__ bool leads() { return lane() == 0 && part() == 0; }
     /// Whether heads of `width` columns have numbers in this step.
     static __device__ bool has_step(int s, int width) {
         return 16 * s / step::unit * step::unit < width;
@@ -86,15 +89,30 @@ struct stored_rows {
 template <class Plan>
 using tile_rows = std::conditional_t<Plan::holds, held_rows<Plan>, stored_rows<Plan>>;
 
+/// body(i) for the first of `Count` steps, as long as there(i). Mostly all are there: then nothing
+/// lies between them by which one would wait for another.
+template <int Count, class There, class Body>
+__device__ void each_step(There const& there, Body const& body) {
+    if (there(Count - 1)) {
+#pragma unroll
+        for (int i = 0; i < Count; ++i) body(i);
+        return;
+    }
+#pragma unroll
+    for (int i = 0; i < Count - 1; ++i) {
+        if (!there(i)) break;
+        body(i);
+    }
+}
+
 /// sum += left · rightᵀ over `width` columns of both; right has 8 · Tiles rows.
 template <class Plan, int Tiles, class Left>
 __device__ void add_tensor_dots(mma_sum (&sum)[Plan::share][Tiles], Left const& left,
                                 typename Plan::element const* right, int width) {
     using step = typename Plan::step;
     static_assert(Tiles % 2 == 0);
-#pragma unroll
-    for (int s = 0; s < Plan::steps; ++s) {
-        if (!Plan::has_step(s, width)) break;
+    auto const there = [&](int s) { return Plan::has_step(s, width); };
+    each_step<Plan::steps>(there, [&](int s) {
         typename step::left x[Plan::share];
 #pragma unroll
         for (int m = 0; m < Plan::share; ++m) x[m] = left.get(m, s);
@@ -107,7 +125,7 @@ __device__ void add_tensor_dots(mma_sum (&sum)[Plan::share][Tiles], Left const& 
 #pragma unroll
                 for (int m = 0; m < Plan::share; ++m) step::add(sum[m][j + i], x[m], y[i]);
         }
-    }
+    });
 }
 
 /// Results of 16 columns as the left operand of a step.

@@ -72,12 +72,14 @@ struct tensor_step<product_precision::tf32> {
     /// A row's and a later row's numbers 2t, 2t + 1, 2t + 8, 2t + 9.
     __device__ static left left_of(packet<float> const& upper, packet<float> const& lower) {
         left y;
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-            y.at[2 * i] = round_to_tf32(upper.at[i]);
-            y.at[2 * i + 1] = round_to_tf32(lower.at[i]);
-        }
+        put(y, 0, upper);
+        put(y, 1, lower);
         return y;
+    }
+    /// One of the two.
+    __device__ static void put(left& y, int half, packet<float> const& x) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) y.at[2 * i + half] = round_to_tf32(x.at[i]);
     }
     /// Step s of 16 rows of a panel, for a result of 8 columns each.
     __device__ static void load_along(right (&y)[2], float const* rows, int stride, int s) {
@@ -146,8 +148,14 @@ struct tensor_step<product_precision::bf16> {
         return y;
     }
     __device__ static left left_of(packet<float> const& upper, packet<float> const& lower) {
-        return {{round_to_bf16(upper.at[0], upper.at[1]), round_to_bf16(lower.at[0], lower.at[1]),
-                 round_to_bf16(upper.at[2], upper.at[3]), round_to_bf16(lower.at[2], lower.at[3])}};
+        left y;
+        put(y, 0, upper);
+        put(y, 1, lower);
+        return y;
+    }
+    __device__ static void put(left& y, int half, packet<float> const& x) {
+        y.at[half] = round_to_bf16(x.at[0], x.at[1]);
+        y.at[2 + half] = round_to_bf16(x.at[2], x.at[3]);
     }
     __device__ static void load_along(right (&y)[2], bf16 const* rows, int stride, int s) {
         int const lane = static_cast<int>(threadIdx.x) % 32;

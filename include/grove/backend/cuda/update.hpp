@@ -39,33 +39,40 @@ struct update_slot {
     T *next_w, *next_m, *next_v;
     bf16* next_half = nullptr;  ///< of w, rounded; none where nobody reads it
 };
-template <class T, class Law>
+/// `clip` makes a factor of all gradients of their norm. Nothing changes where the norm is not
+/// finite, or where a kernel before this one met a fault.
+template <class T, class Law, class Clip>
 struct update_runs {
     static constexpr int threads = 256;
     update_slot<T, Law> const* slots;
     index_t count;
+    double const* norm;
+    Clip clip;
+    int const* faults;
 
     __device__ void operator()(index_t run) const {
         auto const slot = array_of(slots, count, run);
+        T const scale = static_cast<T>(clip(*norm));
+        bool const moves = isfinite(*norm) && *faults == 0;
         index_t const first = (run - slot.runs.first_run) * run_length;
         index_t const last = first + run_length,
                       end = last < slot.runs.size ? last : slot.runs.size;
         for (index_t i = first + threadIdx.x * packet<T>::size; i < end;
              i += threads * packet<T>::size)
-            update(slot, i, end, i + packet<T>::size <= end);
+            update(slot, i, end, i + packet<T>::size <= end, scale, moves);
     }
 
 private:
     /// Arrays begin where memory was allocated, at multiples of 16 bytes, or are read one by one.
     __device__ static void update(update_slot<T, Law> const& slot, index_t i, index_t end,
-                                  bool whole) {
+                                  bool whole, T scale, bool moves) {
         auto const load = [&](T const* x) {
             return load_packet(x, i, end, whole && is_aligned(x));
         };
         auto w = load(slot.w), m = load(slot.m), v = load(slot.v);
         auto const g = load(slot.g);
-        for (int t = 0; t < packet<T>::size; ++t) {
-            auto const next = slot.law(w.at[t], g.at[t], m.at[t], v.at[t]);
+        for (int t = 0; moves && t < packet<T>::size; ++t) {
+            auto const next = slot.law(w.at[t], g.at[t] * scale, m.at[t], v.at[t]);
             w.at[t] = next.value[0];
             m.at[t] = next.value[1];
             v.at[t] = next.value[2];
@@ -80,12 +87,6 @@ private:
     }
 };
 
-/// Σ x² of each run of each array, in double: a fixed tree.
-template <class T>
-struct square_slot {
-    array_runs runs;
-    T const* x;
-};
 /// Σ over the lanes of all warps, in thread 0; by a whole block of `Threads`.
 template <int Threads>
 __device__ double block_sum(double sum) {
@@ -97,10 +98,11 @@ __device__ double block_sum(double sum) {
     for (int w = 0; w < Threads / 32; ++w) sum += of_warp[w];
     return sum;
 }
-template <class T>
+/// Σ g² of each run of each array, in double: a fixed tree.
+template <class Slot>
 struct square_runs {
     static constexpr int threads = 256;
-    square_slot<T> const* slots;
+    Slot const* slots;
     index_t count;
     double* y;
 
@@ -112,7 +114,7 @@ struct square_runs {
         double sum = 0;
 #pragma unroll 4
         for (index_t i = first + threadIdx.x; i < end; i += threads) {
-            auto const x = static_cast<double>(slot.x[i]);
+            auto const x = static_cast<double>(slot.g[i]);
             sum = math::fma(x, x, sum);
         }
         sum = block_sum<threads>(sum);
