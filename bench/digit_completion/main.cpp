@@ -7,201 +7,34 @@
 // digit until more than half of the guesses are right. What leads out of it is a reward of entropy
 // (PPO), or to learn from the best of each group at first, which pays a group that guesses (GRPO).
 //
-//   digit_completion ppo [--steps 200] [--entropy 0]
+//   digit_completion ppo [--steps 200] [--entropy 0] [--backend cuda]
 //   digit_completion grpo [--explore 2400] [--steps 500] [--entropy 0.3]
-#include <unistd.h>
-
 #include <CLI/CLI.hpp>
-#include <cstdio>
 #include <iostream>
 
-#include "grove/backend/eigen/eigen.hpp"
-#include "grove/io/huggingface.hpp"
-#include "grove/io/metrics.hpp"
-#include "grove/io/progress.hpp"
-#include "grove/io/table.hpp"
-#include "grove/rl/entropy.hpp"
-#include "grove/rl/preset.hpp"
-#include "grove/task/digit_completion.hpp"
-#include "grove/train/grpo_trainer.hpp"
-#include "grove/train/ppo_trainer.hpp"
+#include "grove/core/error.hpp"
+#include "program.hpp"
 
 namespace {
 
-using grove::index_t;
-using backend = grove::eigen_backend;
-using model = grove::decoder<backend, float>;
-
-// The checkpoint's tokenizer: a character a token. Separator, end, padding and unknown have ids 0
-// to 3 and are spelled | $ _ ? here.
-struct digit_tokenizer {
-    static constexpr std::string_view symbols = "|$_?0123456789,:";
-
-    std::vector<std::int32_t> encode(std::string_view text) const {
-        std::vector<std::int32_t> ids;
-        for (char c : text) {
-            auto const at = symbols.find(c);
-            grove::require<grove::value_error>(at != symbols.npos, "digit_tokenizer",
-                                               "expected one of ", symbols, ", got ", c);
-            ids.push_back(static_cast<std::int32_t>(at));
-        }
-        return ids;
-    }
-    std::string decode(std::span<std::int32_t const> ids,
-                       grove::shown_specials = grove::shown_specials::all) const {
-        std::string text;
-        for (auto id : ids) text += symbols.at(static_cast<std::size_t>(id));
-        return text;
-    }
-    std::int32_t vocabulary_size() const { return static_cast<std::int32_t>(symbols.size()); }
-    std::int32_t end_id() const { return 1; }
-};
-static_assert(grove::tokenizer<digit_tokenizer>);
-
-std::vector<float> token_rewards(std::string_view completion, std::string_view answer) {
-    bool const ended = completion.ends_with('$');
-    if (ended) completion.remove_suffix(1);
-    return grove::digit_completion::rewards(completion, ended, answer);
-}
-float total_reward(std::string_view completion, std::string_view answer) {
-    float sum = 0;
-    for (float r : token_rewards(completion, answer)) sum += r;
-    return sum;
-}
-
-std::vector<grove::rollout_problem> problems_of(grove::problem_split split) {
-    std::vector<grove::rollout_problem> chosen;
-    for (auto const& p : grove::digit_completion{}.all())
-        if (grove::split_of(p.question) == split) chosen.push_back({p.question + '|', p.answer});
-    return chosen;
-}
-grove::generation_options generation(double temperature, index_t longest = 32) {
-    return {.sampling = {.temperature = temperature},
-            .max_new_tokens = longest,
-            .end_tokens = {1},
-            .max_batch = 1024};
-}
-// Mean reward on every held-out question.
-double evaluate(model const& policy, double temperature) {
-    auto const problems = problems_of(grove::problem_split::held_out);
-    digit_tokenizer const tokens;
-    std::vector<grove::generation_request> requests;
-    for (std::uint32_t i = 0; i < problems.size(); ++i)
-        requests.push_back({tokens.encode(problems[i].prompt),
-                            {.seed = 1, .stream = grove::random_stream::evaluation, .prompt = i}});
-    grove::generator<backend, float> engine(policy, generation(temperature));
-    auto const made = engine(requests);
-    double sum = 0;
-    for (std::size_t i = 0; i < made.size(); ++i)
-        sum += total_reward(tokens.decode(made[i].tokens), problems[i].reference);
-    return sum / static_cast<double>(made.size());
-}
-
-struct settings {
-    std::string method = "ppo";
-    std::string checkpoint = GROVE_CHECKPOINT;
-    std::string out = "runs/digit_completion";
-    index_t steps = 0;       // 0: 200 of PPO, 500 of GRPO
-    index_t explore = 2400;  // of GRPO: steps before that learn from the best of each group
-    double entropy = -1;     // nats per token held at the beginning; none: 0 of PPO, 0.3 of GRPO
-    double grip = 0.002;     // by which the entropy's coefficient moves in a step
-    double rate = 1e-4;      // of PPO's policy; the critic's is 1e-3
-    std::uint64_t seed = 0;
-};
-
-// Holds the entropy of `trainer` at a target that falls to 0 within three quarters of the steps.
-template <class Trainer>
-void hold_entropy(Trainer& trainer, grove::rl::adaptive_entropy& control, double target,
-                  double progress, double measured) {
-    control.target = target * std::max(0.0, 1 - progress / 0.75);
-    control.update(measured);
-    trainer.objective().entropy_coefficient = control.coefficient();
-}
-
-// Trains step by step; returns the best mean reward of a training step.
-template <class Trainer, class Rule>
-double run(Trainer& trainer, std::string const& name, index_t steps, double entropy,
-           settings const& s, model const& policy, Rule const& rule) {
-    auto const training = problems_of(grove::problem_split::training);
-    auto const problem_of = [&](index_t i) { return training[static_cast<std::size_t>(i)]; };
-    std::filesystem::create_directories(s.out);
-    grove::jsonl_writer file(s.out + '/' + name + ".jsonl");
-    grove::progress_line line(std::cerr, grove::progress(steps),
-                              {.terminal = isatty(STDERR_FILENO) == 1});
-    grove::rl::adaptive_entropy control{.step = s.grip};
-    double best = 0;
-    trainer.run(steps, problem_of, digit_tokenizer{}, rule, [&](auto const& report) {
-        auto record = report.metrics;
-        for (auto const& [metric, value] : report.metrics.values) {
-            if (metric == "reward/mean") best = std::max(best, value);
-            if (metric == "entropy" && entropy > 0)
-                hold_entropy(trainer, control, entropy,
-                             static_cast<double>(report.step) / static_cast<double>(steps), value);
-        }
-        if ((report.step + 1) % 10 == 0) {
-            record.values.push_back({"held_out/reward", evaluate(policy, 1.0)});
-            record.values.push_back({"held_out/greedy", evaluate(policy, 0.0)});
-        }
-        file.write(record);
-        ++record.step;  // steps done
-        line.write(record);
-    });
-    return best;
-}
-grove::learning_options learning() {
-    grove::learning_options options;
-    options.optimizer.beta2 = 0.999;
-    options.optimizer.weight_decay = 0.01;
-    return options;
-}
-double train_ppo(model& policy, settings const& s) {
-    grove::ppo_options options;
-    options.seed = s.seed;
-    options.prompts_per_step = 800;
-    options.mini_batches = 4;
-    options.problem_count =
-        static_cast<index_t>(problems_of(grove::problem_split::training).size());
-    // A reward of entropy does what a divergence from a random policy does.
-    options.kl.coefficient = s.entropy > 0 ? 0 : 0.005;
-    options.critic_rate = 1e-3 / s.rate;
-    options.generation = generation(1.0);
-    options.learning = learning();
-    grove::ppo_trainer trainer(policy, grove::rl::ppo{}, options,
-                               grove::constant_schedule{.peak = s.rate});
-    return run(
-        trainer, "ppo", s.steps > 0 ? s.steps : 200, std::max(s.entropy, 0.0), s, policy,
-        [](auto const& c, grove::response const&) { return token_rewards(c.text, c.reference); });
-}
-double train_grpo(model& policy, settings const& s) {
-    grove::grpo_options options;
-    options.seed = s.seed;
-    options.prompts_per_step = 100;
-    options.group_size = 8;
-    options.mini_batches = 4;
-    options.problem_count =
-        static_cast<index_t>(problems_of(grove::problem_split::training).size());
-    options.generation = generation(1.0, 20);  // the longest answer has 18 tokens
-    options.learning = learning();
-    auto const reward = [](std::string_view, std::string_view completion, std::string_view answer) {
-        return total_reward(completion, answer) - (completion.ends_with('$') ? 0.0f : 0.2f);
-    };
-    grove::constant_schedule const schedule{.peak = 2e-4};
-    if (s.explore > 0) {
-        grove::rl::pass_at_k_grpo const best_of_group{.surrogate = {.low = 0.2, .high = 0.28}};
-        grove::grpo_trainer trainer(policy, best_of_group, options, schedule);
-        run(trainer, "pass_at_k", s.explore, 0.0, s, policy, reward);
-    }
-    grove::grpo_trainer trainer(policy, grove::rl::dapo(), options, schedule);
-    return run(trainer, "grpo", s.steps > 0 ? s.steps : 500, s.entropy < 0 ? 0.3 : s.entropy, s,
-               policy, reward);
+bool on_cuda([[maybe_unused]] digits::settings const& s) {
+#ifdef GROVE_DIGITS_CUDA
+    return digits::run_on_cuda(s);
+#else
+    grove::fail<grove::configuration_error>("digit_completion", "expected a build with CUDA for ",
+                                            "--backend cuda, got one without");
+#endif
 }
 
 }  // namespace
 
 int main(int argc, char** argv) try {
-    settings s;
+    digits::settings s;
     CLI::App app("verl's acceptance test: sequences of digits");
     app.add_option("method", s.method, "ppo or grpo")->check(CLI::IsMember({"ppo", "grpo"}));
+    app.add_option("--backend", s.backend, "cpu, or cuda where it was built")
+        ->check(CLI::IsMember({"cpu", "cuda"}))
+        ->capture_default_str();
     app.add_option("--checkpoint", s.checkpoint, "folder to start from")->capture_default_str();
     app.add_option("--out", s.out, "folder of METHOD.jsonl")->capture_default_str();
     app.add_option("--steps", s.steps, "rollouts of 800 answers; 0: 200 of ppo, 500 of grpo")
@@ -210,24 +43,15 @@ int main(int argc, char** argv) try {
         ->capture_default_str();
     app.add_option("--entropy", s.entropy, "nats a token at first; below 0: none, 0.3 of grpo")
         ->capture_default_str();
+    app.add_option("--fall", s.fall, "share of the steps within which the entropy falls to 0")
+        ->check(CLI::PositiveNumber)
+        ->capture_default_str();
     app.add_option("--grip", s.grip, "by which the coefficient of entropy moves in a step")
         ->capture_default_str();
     app.add_option("--rate", s.rate, "learning rate of ppo's policy")->capture_default_str();
     app.add_option("--seed", s.seed, "seed of every draw")->capture_default_str();
     CLI11_PARSE(app, argc, argv);
-    backend b;
-    auto const policy = grove::load_huggingface(s.checkpoint, b);
-    double const before = evaluate(*policy, 1.0);
-    auto const start = std::chrono::steady_clock::now();
-    double const best = s.method == "ppo" ? train_ppo(*policy, s) : train_grpo(*policy, s);
-    std::chrono::duration<double> const seconds = std::chrono::steady_clock::now() - start;
-    std::printf("%s in %.0f s\n", s.method.c_str(), seconds.count());
-    std::printf("best mean reward of a training step   %6.3f (mark 0.2)\n", best);
-    std::printf("held out, temperature 1: before       %6.3f\n", before);
-    std::printf("                         after        %6.3f\n", evaluate(*policy, 1.0));
-    std::printf("held out, greedy:        after        %6.3f\n", evaluate(*policy, 0.0));
-    std::printf("floors: to end at once 0.10, to repeat the second term and end 0.28\n");
-    return best > 0.2 ? 0 : 1;
+    return (s.backend == "cpu" ? digits::run_on_cpu(s) : on_cuda(s)) ? 0 : 1;
 } catch (std::exception const& e) {
     std::cerr << "digit_completion: " << e.what() << '\n';
     return 2;
