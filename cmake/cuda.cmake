@@ -46,3 +46,8 @@ add_library(grove_decoder_cuda OBJECT EXCLUDE_FROM_ALL tests/instances/decoder_c
                                                        tests/instances/kernels_cuda.cu)
 target_link_libraries(grove_decoder_cuda PUBLIC grove::cuda grove_cuda_development)
 set_target_properties(grove_decoder_cuda PROPERTIES CUDA_STANDARD 20 CUDA_STANDARD_REQUIRED ON)
+# Where nothing will run, kernels stop at PTX.
+if(GROVE_TESTS_CUDA_ARCHITECTURES)
+    set_target_properties(grove_decoder_cuda PROPERTIES
+                          CUDA_ARCHITECTURES "${GROVE_TESTS_CUDA_ARCHITECTURES}")
+endif()
