@@ -91,8 +91,7 @@ private:
         tensors_.push_back({name, {out, in}, {transposed(name, in, out, out, 0)}});
     }
     void projection(std::string const& name, index_t in, index_t out, bool biased) {
-        matrix(name + ".weight", in, out);
-        if (biased) vector(name + ".bias", out);
+        side_by_side(name, name, in, out, out, 0, biased);
     }
     /// All of a file's [out, in] as `out` columns of a parameter of `columns` columns.
     static tensor_block transposed(std::string const& parameter, index_t in, index_t out,

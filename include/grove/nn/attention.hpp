@@ -54,15 +54,12 @@ struct self_attention {
     static self_attention make(parameter_maker<B, T>& make, std::string const& prefix,
                                decoder_config const& c, double output_deviation) {
         attention_shape const s{c.num_attention_heads, c.num_key_value_heads, c.head_width()};
-        index_t const queries = s.query_columns(), keys = s.key_columns(),
-                      columns = queries + 2 * keys;
-        linear<B, T> qkv{make.normal(prefix + "qkv_proj.weight", {c.hidden_size, columns},
-                                     {queries, keys, keys}, c.initializer_range)};
-        if (c.attention_bias) qkv.bias = make.constant(prefix + "qkv_proj.bias", {columns}, T(0));
         self_attention m{
             s,
             c.pairs(),
-            std::move(qkv),
+            linear<B, T>::make(make, prefix + "qkv_proj", c.hidden_size,
+                               {s.query_columns(), s.key_columns(), s.key_columns()},
+                               c.initializer_range, c.attention_bias),
             linear<B, T>::make(make, prefix + "o_proj", s.query_columns(), c.hidden_size,
                                output_deviation, c.attention_output_bias),
             {},

@@ -3,7 +3,9 @@
 /// The small modules: linear, embedding, norm, SwiGLU block.
 #pragma once
 
+#include <numeric>
 #include <optional>
+#include <vector>
 
 #include "grove/nn/decoder_config.hpp"
 #include "grove/nn/parameter.hpp"
@@ -24,7 +26,13 @@ struct linear {
     /// `name`.weight, normal with this standard deviation, and `name`.bias, zero.
     static linear make(parameter_maker<B, T>& make, std::string const& name, index_t in,
                        index_t out, double deviation, bool biased = false) {
-        linear layer{make.normal(name + ".weight", {in, out}, deviation)};
+        return linear::make(make, name, in, std::vector{out}, deviation, biased);
+    }
+    /// The same for layers of one input side by side, of so many columns each.
+    static linear make(parameter_maker<B, T>& make, std::string const& name, index_t in,
+                       std::vector<index_t> const& parts, double deviation, bool biased = false) {
+        index_t const out = std::accumulate(parts.begin(), parts.end(), index_t{0});
+        linear layer{make.normal(name + ".weight", {in, out}, parts, deviation)};
         if (biased) layer.bias = make.constant(name + ".bias", {out}, T(0));
         return layer;
     }

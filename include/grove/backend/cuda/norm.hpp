@@ -127,6 +127,7 @@ struct norm_held_rows : held_row<T, Columns> {
     }
 };
 
+/// Queues a norm, by rows that are held where they are short enough.
 template <class T>
 void launch_norm(thrust_cuda const& system, norm_rows<T> const& norm) {
     auto const launch = [&](auto const& kernel) { system.each_block(kernel.blocks(), kernel); };

@@ -29,11 +29,6 @@
 
 namespace grove::inline GROVE_ISA::detail {
 
-/// A kernel that does nothing, as a neighbour.
-struct nothing {
-    __device__ void operator()(index_t) const {}
-};
-
 /// Products on one stream, with an algorithm for each class of shapes, found when one first comes.
 class lt_products {
 public:
@@ -268,21 +263,17 @@ private:
                                        &d.result, &theirs, &result) == CUBLAS_STATUS_SUCCESS &&
                result.workspaceSize <= workspace_bytes;
     }
-    /// The least of three runs after a first one; infinite where it does not run. Between kernels
-    /// of our own, as it will be: how soon they follow each other differs.
+    /// The least of three runs after a first one; infinite where it does not run.
     float milliseconds(call const& now, choice const& which) const {
         float least = std::numeric_limits<float>::infinity();
         if (!launch(now, which)) return least;
         for (int run = 0; run < 3; ++run) {
             // What a step reads in between leaves little of the operands in the cache. And while
             // the device is busy with it, the host gets ahead: only the device is timed.
-            for (int again = 0; again < 4; ++again)
-                check(cudaMemsetAsync(workspace_.data(), 0, workspace_bytes, stream_),
-                      "cudaMemsetAsync");
+            check(cudaMemsetAsync(workspace_.data(), 0, workspace_bytes, stream_),
+                  "cudaMemsetAsync");
             check(cudaEventRecord(events_[0], stream_), "cudaEventRecord");
-            system_.each(1, nothing{});
             launch(now, which);
-            system_.each(1, nothing{});
             check(cudaEventRecord(events_[1], stream_), "cudaEventRecord");
             check(cudaEventSynchronize(events_[1]), "cudaEventSynchronize");
             float time = 0;

@@ -58,8 +58,7 @@ private:
 public:
     /// Where warps share rows, each has little to do: as many blocks as shared memory has room for
     /// hide each other's latencies, though no thread gets fewer than 64 registers.
-    static constexpr int together =
-        joint ? std::min(8, static_cast<int>((std::size_t{228} << 10) / (bytes + 1024))) : 0;
+    static constexpr int together = joint ? std::min(8, blocks_with(bytes)) : 0;
 
 private:
     __device__ void fetch_keys(element* to, task const& t, int block) const {

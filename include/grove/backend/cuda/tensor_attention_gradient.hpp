@@ -60,9 +60,7 @@ private:
 public:
     /// For dq of up to 128 columns the compiler would take the registers of a third block.
     static constexpr int together =
-        OfKeys || Plan::depth <= 64
-            ? 0
-            : std::min(3, static_cast<int>((std::size_t{228} << 10) / (bytes + 1024)));
+        OfKeys || Plan::depth <= 64 ? 0 : std::min(3, blocks_with(bytes));
 
 private:
     /// What a softmax's gradient is made of, for a row of queries.

@@ -13,6 +13,11 @@
 
 namespace grove::inline GROVE_ISA::detail {
 
+/// How many blocks with so many bytes of shared memory a processor has room for.
+constexpr int blocks_with(std::size_t bytes) {
+    return static_cast<int>((std::size_t{228} << 10) / (bytes + 1024));
+}
+
 /// A block of `Warps` for heads of up to `Depth` columns. `Across` of them have the same `Share`
 /// times 16 rows: each some keys of a block's scores, and some columns of its weighted values. The
 /// tile's rows stay in registers where `Holds`, else in shared memory.
